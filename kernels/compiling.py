@@ -1,0 +1,156 @@
+"""``jit``: Numba's compiler with the options every kernel shares, and a disk cache that is never stale and never needed.
+
+Numba's own cache looks at the file of the function alone: it does not see a change in an imported helper and serves the old
+machine code. Here the folder's name carries a hash of all kernel sources, of the versions of Numba, llvmlite and Python, and
+of the CPU, so that anything that could change the code changes the folder. Nothing that goes wrong with the files is
+an error: the function is compiled as if there were no cache.
+"""
+
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import caching
+from numba.core.ccallback import CFunc
+
+from . import target
+
+ENV_FOLDER = "NUMLSTM_CACHE_DIR"
+ENV_SWITCH = "NUMLSTM_CACHE"
+_UNUSED_SECONDS = 30 * 24 * 3600
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("numlstm's kernels exist only compiled: unset NUMBA_DISABLE_JIT")
+
+
+def base_folder() -> Path | None:
+    """Return the folder that holds the caches of all versions, or None where there is no home to put it in."""
+    if os.environ.get(ENV_FOLDER):
+        return Path(os.environ[ENV_FOLDER])
+    try:
+        if sys.platform == "win32":
+            root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            root = Path.home() / "Library" / "Caches"
+        else:
+            root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return root / "numlstm"
+
+
+def _fingerprint() -> str:
+    """Return a hash of everything that the machine code depends on."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("**/*.py")):
+        digest.update(source.read_bytes())
+    cpu = (numba.config.CPU_NAME, sorted(target.host_features().items()), target.WIDTH, target.ARCHITECTURE)
+    versions = (numba.__version__, llvmlite.__version__, platform.python_version(), sys.implementation.cache_tag)
+    digest.update(repr((versions, cpu)).encode())
+    return digest.hexdigest()[:24]
+
+
+def _delete_unused(base: Path) -> None:
+    """Delete the folders of other versions that no process has used for 30 days."""
+    for folder in base.iterdir():
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Return the folder of this version on this CPU; None with caching off or no place for it. May be read-only."""
+    base = base_folder()
+    if base is None or os.environ.get(ENV_SWITCH) == "0":
+        return None
+    folder = base / _fingerprint()
+    try:
+        fresh = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            _delete_unused(base)
+        os.utime(folder)
+    except OSError:
+        if not folder.is_dir():
+            return None
+    return folder
+
+
+class _Locator(caching._CacheLocator):  # type: ignore[misc]
+    """Places every kernel's files in `cache_folder`, whose name already stands for the source's state."""
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        self._line = py_func.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return ""
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_Locator":
+        return cls(py_func)
+
+
+class _CacheFiles(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (_Locator,)
+
+
+class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+    """Numba's cache of one function, for which an unreadable or unwritable file means "not cached"."""
+
+    _impl_class = _CacheFiles
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a truncated or foreign file: any exception that unpickling can raise
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a full or read-only disk, or an index file that cannot be read back
+            self.disable()
+
+
+_OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}
+
+
+def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile `function` as a kernel: no GIL, no bounds checks, IEEE division, cached on disk. Extra options are Numba's."""
+    if function is None:
+        return functools.partial(jit, **options)
+    dispatcher = numba.jit(nogil=True, **_OPTIONS, **options)(function)
+    if cache_folder() is not None:
+        dispatcher._cache = _KernelCache(function)
+    return dispatcher
+
+
+class CFunction:
+    """A function of fixed signature behind a C address, for kernels to call through; compiled when first asked for."""
+
+    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
+        self._function, self._signature = function, signature
+
+    @functools.cached_property
+    def address(self) -> int:
+        compiled = CFunc(self._function, (self._signature.args, self._signature.return_type), {}, dict(_OPTIONS))
+        if cache_folder() is not None:
+            compiled._cache = _KernelCache(self._function)
+        compiled.compile()
+        self._keep_alive = compiled
+        return int(compiled.address)

@@ -1,0 +1,412 @@
+"""A SIMD vector as a Numba type: the lane type that cells are written over.
+
+``Vec`` maps to an LLVM vector, so that what is held in a variable is held in a register. The operators ``+ - * /`` and unary
+``-`` work lane by lane; memory is addressed as a C-contiguous array and a flat offset, in elements, that nothing checks.
+"""
+
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, models, register_model
+
+from . import target
+
+INT = ir.IntType(64)
+SCALARS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+
+
+class Vec(types.Type):
+    """`lanes` values of one floating type."""
+
+    def __init__(self, scalar: types.Float, lanes: int) -> None:
+        self.scalar = scalar
+        self.lanes = lanes
+        super().__init__(name=f"Vec({scalar}, {lanes})")
+
+    @property
+    def ir_type(self) -> ir.VectorType:
+        return ir.VectorType(SCALARS[self.scalar], self.lanes)
+
+
+@register_model(Vec)
+class _VecModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, fe_type.ir_type)
+
+
+def vec_of(scalar: types.Float) -> Vec:
+    """Return the host's vector type for a scalar type."""
+    return Vec(scalar, target.lanes(np.dtype(scalar.name)))
+
+
+# --- IR helpers, shared with elementary.py and tile.py ---------------------------------------------------------------
+
+
+def int_constant(value: int) -> ir.Constant:
+    return ir.Constant(INT, value)
+
+
+def element_pointer(context, builder, array_type, array, offset):
+    """Return a pointer to element `offset` of a contiguous array."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
+
+
+def load_vector(builder, pointer, ir_type):
+    """Load a vector from a pointer to its first element; the address needs only the element's alignment."""
+    value = builder.load(builder.bitcast(pointer, ir_type.as_pointer()))
+    value.align = _element_bytes(ir_type)
+    return value
+
+
+def store_vector(builder, pointer, value):
+    """Store a vector at a pointer to its first element; the address needs only the element's alignment."""
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = _element_bytes(value.type)
+
+
+def _element_bytes(ir_type):
+    return 4 if ir_type.element == ir.FloatType() else 8
+
+
+def splat_value(builder, scalar, ir_type):
+    """Return a vector with `scalar` in every lane."""
+    undefined = ir.Constant(ir_type, ir.Undefined)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), ir_type.count), [0] * ir_type.count)
+    return builder.shuffle_vector(builder.insert_element(undefined, scalar, ir.IntType(32)(0)), undefined, mask)
+
+
+def fmuladd(builder, a, b, c):
+    """Return ``a * b + c``, fused where the CPU can. (`llvm.fma` would call libm where it cannot.)"""
+    kind = a.type
+    name = f"llvm.fmuladd.v{kind.count}f{8 * _element_bytes(kind)}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+    return builder.call(function, [a, b, c])
+
+
+def prefetch(builder, pointer):
+    """Ask for the cache line at `pointer`, which may be any address, in the second-level cache."""
+    byte_pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, second_level, data = flag(0), flag(2), flag(1)
+    builder.call(function, [builder.bitcast(pointer, byte_pointer), read, second_level, data])
+
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+
+class _LaneByLane(AbstractTemplate):
+    def generic(self, args, kws):
+        if not kws and all(isinstance(arg, Vec) and arg == args[0] for arg in args):
+            return signature(args[0], *args)
+        return None
+
+
+def _define_operator(function, arity, emit):
+    infer_global(function)(type(f"_Lanes_{function.__name__}", (_LaneByLane,), {}))
+
+    @lower_builtin(function, *[Vec] * arity)
+    def lower(context, builder, sig, args):
+        return emit(builder, *args)
+
+
+_define_operator(operator.add, 2, lambda builder, a, b: builder.fadd(a, b))
+_define_operator(operator.sub, 2, lambda builder, a, b: builder.fsub(a, b))
+_define_operator(operator.mul, 2, lambda builder, a, b: builder.fmul(a, b))
+_define_operator(operator.truediv, 2, lambda builder, a, b: builder.fdiv(a, b))
+_define_operator(operator.neg, 1, lambda builder, a: builder.fneg(a))
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """Return ``a * b + c`` of three vectors."""
+    if not (isinstance(a, Vec) and a == b == c):
+        return None
+
+    def emit(context, builder, sig, args):
+        return fmuladd(builder, *args)
+
+    return signature(a, a, a, a), emit
+
+
+@intrinsic
+def constant(typingctx, like, value):
+    """Return the literal `value` in every lane, in the type of `like`: the way to write a number into a cell."""
+    if not (isinstance(like, Vec) and isinstance(value, types.Literal)):
+        return None
+    number = float(value.literal_value)
+
+    def emit(context, builder, sig, args):
+        return ir.Constant(like.ir_type, [number] * like.lanes)
+
+    return signature(like, like, value), emit
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def _is_float_array(kind):
+    return isinstance(kind, types.Array) and kind.dtype in SCALARS and kind.layout == "C"
+
+
+@intrinsic
+def lanes(typingctx, array):
+    """Return how many elements of `array` a vector holds; a constant to the compiler."""
+    if not _is_float_array(array):
+        return None
+    count = vec_of(array.dtype).lanes
+
+    def emit(context, builder, sig, args):
+        return int_constant(count)
+
+    return signature(types.intp, array), emit
+
+
+@intrinsic
+def pointer(typingctx, array, offset):
+    """Return a pointer to flat element `offset` of `array`."""
+    if not _is_float_array(array):
+        return None
+
+    def emit(context, builder, sig, args):
+        return element_pointer(context, builder, sig.args[0], *args)
+
+    return signature(types.CPointer(array.dtype), array, types.intp), emit
+
+
+@intrinsic
+def advance(typingctx, start, count):
+    """Return the pointer `count` elements after `start`."""
+
+    def emit(context, builder, sig, args):
+        return builder.gep(args[0], [args[1]])
+
+    return signature(start, start, types.intp), emit
+
+
+@intrinsic
+def load_element(typingctx, array, offset):
+    """Return flat element `offset` of `array`."""
+    if not _is_float_array(array):
+        return None
+
+    def emit(context, builder, sig, args):
+        return builder.load(element_pointer(context, builder, sig.args[0], *args))
+
+    return signature(array.dtype, array, types.intp), emit
+
+
+@intrinsic
+def store_element(typingctx, start, offset, value):
+    """Store one number `offset` elements after a pointer."""
+
+    def emit(context, builder, sig, args):
+        builder.store(args[2], builder.gep(args[0], [args[1]]))
+        return context.get_dummy_value()
+
+    return signature(types.void, start, types.intp, start.dtype), emit
+
+
+@intrinsic
+def load(typingctx, array, offset):
+    """Return the vector that starts at flat element `offset` of `array`."""
+    if not _is_float_array(array):
+        return None
+    kind = vec_of(array.dtype)
+
+    def emit(context, builder, sig, args):
+        return load_vector(builder, element_pointer(context, builder, sig.args[0], *args), kind.ir_type)
+
+    return signature(kind, array, types.intp), emit
+
+
+@intrinsic
+def store(typingctx, array, offset, value):
+    """Store a vector at flat element `offset` of `array`."""
+    if not (_is_float_array(array) and value == vec_of(array.dtype)):
+        return None
+
+    def emit(context, builder, sig, args):
+        store_vector(builder, element_pointer(context, builder, sig.args[0], *args[:2]), args[2])
+        return context.get_dummy_value()
+
+    return signature(types.void, array, types.intp, value), emit
+
+
+@intrinsic
+def load_first(typingctx, array, offset, count):
+    """Return `count` elements from flat `offset` on in the first lanes, zero in the others; reads nothing past them."""
+    if not _is_float_array(array):
+        return None
+    kind = vec_of(array.dtype)
+
+    def emit(context, builder, sig, args):
+        pointer = element_pointer(context, builder, sig.args[0], *args[:2])
+        with builder.if_else(_is_whole(builder, args[2], kind)) as (whole, part):
+            with whole:
+                loaded = load_vector(builder, pointer, kind.ir_type)
+                whole_end = builder.block
+            with part:
+                buffer, first = _stack_vector(builder, kind)
+                builder.store(ir.Constant(kind.ir_type, None), buffer)
+                _copy_elements(builder, pointer, first, args[2])
+                copied = builder.load(buffer)
+                part_end = builder.block
+        value = builder.phi(kind.ir_type)
+        value.add_incoming(loaded, whole_end)
+        value.add_incoming(copied, part_end)
+        return value
+
+    return signature(kind, array, types.intp, types.intp), emit
+
+
+@intrinsic
+def store_first(typingctx, array, offset, value, count):
+    """Store the first `count` lanes of `value` from flat `offset` on; writes nothing past them."""
+    if not (_is_float_array(array) and value == vec_of(array.dtype)):
+        return None
+
+    def emit(context, builder, sig, args):
+        pointer = element_pointer(context, builder, sig.args[0], *args[:2])
+        with builder.if_else(_is_whole(builder, args[3], value)) as (whole, part):
+            with whole:
+                store_vector(builder, pointer, args[2])
+            with part:
+                buffer, first = _stack_vector(builder, value)
+                builder.store(args[2], buffer)
+                _copy_elements(builder, first, pointer, args[3])
+        return context.get_dummy_value()
+
+    return signature(types.void, array, types.intp, value, types.intp), emit
+
+
+def _is_whole(builder, count, kind):
+    return builder.icmp_signed(">=", count, int_constant(kind.lanes))
+
+
+def _stack_vector(builder, kind):
+    """Return a vector-sized place on the stack, as a pointer to the vector and to its first element."""
+    with builder.goto_entry_block():
+        buffer = builder.alloca(kind.ir_type)
+    return buffer, builder.bitcast(buffer, SCALARS[kind.scalar].as_pointer())
+
+
+def _copy_elements(builder, source, destination, count):
+    with cgutils.for_range(builder, count) as loop:
+        builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(destination, [loop.index]))
+
+
+@intrinsic
+def stack_array(typingctx, like, count):
+    """Return an uninitialised 1-D array of `count` (a literal) elements on the stack, alive until its function returns."""
+    if not (_is_float_array(like) and isinstance(count, types.IntegerLiteral)):
+        return None
+    kind = types.Array(like.dtype, 1, "C")
+    length = count.literal_value
+
+    def emit(context, builder, sig, args):
+        scalar = SCALARS[like.dtype]
+        with builder.goto_entry_block():  # cgutils.alloca_once would also fill it with zeros, element by element
+            place = builder.alloca(ir.ArrayType(scalar, length))
+        place.align = 64
+        array = context.make_array(kind)(context, builder)
+        context.populate_array(
+            array,
+            data=builder.bitcast(place, scalar.as_pointer()),
+            shape=[int_constant(length)],
+            strides=[int_constant(like.dtype.bitwidth // 8)],
+            itemsize=int_constant(like.dtype.bitwidth // 8),
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return signature(kind, like, count), emit
+
+
+@intrinsic
+def constant_row(typingctx, like, value):
+    """Return a pointer to read-only memory that holds the literal `value` in as many elements as the widest panel."""
+    if not (_is_float_array(like) and isinstance(value, types.IntegerLiteral)):
+        return None
+    number = float(value.literal_value)
+
+    def emit(context, builder, sig, args):
+        scalar, length = SCALARS[like.dtype], 4 * target.WIDTH
+        kind = ir.ArrayType(scalar, length)
+        name = f"numlstm_row_of_{value.literal_value}_{like.dtype}"
+        row = builder.module.globals.get(name)
+        if row is None:
+            row = ir.GlobalVariable(builder.module, kind, name)
+            row.initializer = ir.Constant(kind, [number] * length)
+            row.global_constant, row.linkage, row.align = True, "internal", 64
+        return builder.bitcast(row, scalar.as_pointer())
+
+    return signature(types.CPointer(like.dtype), like, value), emit
+
+
+@intrinsic
+def transpose_square(typingctx, source, source_at, source_step, target_array, target_at, target_step, add):
+    """Write a square of lanes x lanes elements transposed: element (r, c) of `source` goes to (c, r) of `target_array`.
+
+    Rows start at ``at + row * step``. With the literal `add` true, the square is added to what is there.
+    """
+    if not (_is_float_array(source) and _is_float_array(target_array) and isinstance(add, types.BooleanLiteral)):
+        return None
+    kind = vec_of(source.dtype)
+
+    def emit(context, builder, sig, args):
+        source_start = element_pointer(context, builder, sig.args[0], *args[:2])
+        target_start = element_pointer(context, builder, sig.args[3], *args[3:5])
+        function = _square_function(builder.module, kind, add.literal_value)
+        builder.call(function, [source_start, args[2], target_start, args[5]])
+        return context.get_dummy_value()
+
+    index = types.intp
+    return signature(types.void, source, index, index, target_array, index, index, add), emit
+
+
+def _square_function(module, kind, add):
+    """Return the LLVM function behind `transpose_square`, once a module; it is too long to be inlined."""
+    name = f"numlstm_transpose_{'add_' if add else ''}{kind.scalar}x{kind.lanes}"
+    if name in module.globals:
+        return module.globals[name]
+    pointer = SCALARS[kind.scalar].as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, INT, pointer, INT]), name)
+    function.linkage = "linkonce_odr"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    source, source_step, destination, destination_step = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    rows = [
+        load_vector(builder, builder.gep(source, [builder.mul(source_step, int_constant(r))]), kind.ir_type)
+        for r in range(kind.lanes)
+    ]
+    for r, row in enumerate(_transpose(builder, rows)):
+        place = builder.gep(destination, [builder.mul(destination_step, int_constant(r))])
+        if add:
+            row = builder.fadd(load_vector(builder, place, kind.ir_type), row)
+        store_vector(builder, place, row)
+    builder.ret_void()
+    return function
+
+
+def _transpose(builder, rows):
+    """Transpose a square of vectors by swapping its quarters, then theirs, and so on: L log2(L) shuffles."""
+    lane_count = len(rows)
+    rows = list(rows)
+    distance = lane_count // 2
+    while distance:
+        low = [c if not c & distance else lane_count + (c ^ distance) for c in range(lane_count)]
+        high = [c | distance if not c & distance else lane_count + c for c in range(lane_count)]
+        for r in range(lane_count):
+            if not r & distance:
+                pair = rows[r], rows[r | distance]
+                for place, lanes_taken in ((r, low), (r | distance, high)):
+                    mask = ir.Constant(ir.VectorType(ir.IntType(32), lane_count), lanes_taken)
+                    rows[place] = builder.shuffle_vector(*pair, mask)
+        distance //= 2
+    return rows

@@ -1,0 +1,54 @@
+"""numlstm: a fast LSTM engine on NumPy and Numba.
+
+Importing it compiles nothing, starts no thread and does not import Numba: that happens at first use.
+"""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["functional", "get_num_threads", "set_num_threads"]
+
+_HOME = {"get_num_threads": "_threads", "set_num_threads": "_threads"}
+_MODULES = {"functional"}
+
+
+def _find_kernels_in_source_tree() -> None:
+    """Make `numlstm.kernels` importable when this package is imported from its source tree.
+
+    There the kernels lie beside the package, in `kernels/`; an installation has them inside. Only that one name is added.
+    """
+    root = Path(__file__).resolve().parent.parent
+    source = root / "kernels" / "__init__.py"
+    if not ((root / "pyproject.toml").is_file() and source.is_file()):
+        return
+    spec = importlib.util.spec_from_file_location("numlstm.kernels", source, submodule_search_locations=[str(source.parent)])
+    if spec is None or spec.loader is None:
+        return
+
+    class SourceTreeFinder:
+        """Finds `numlstm.kernels`, and nothing else, beside the package."""
+
+        @staticmethod
+        def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+            return spec if name == "numlstm.kernels" else None
+
+    sys.meta_path.insert(0, SourceTreeFinder)  # type: ignore[arg-type]
+
+
+_find_kernels_in_source_tree()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,70 @@
+"""The only place that checks or coerces what users pass: TypeError for a dtype, ValueError for a shape or a value."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+Array = npt.NDArray[Any]
+
+
+def floating(name: str, value: object, dtype: np.dtype[Any] | None = None) -> Array:
+    """Return `value` as a C-contiguous, writable array in the machine's byte order: the same array where it is one.
+
+    Its dtype must be float32 or float64, and `dtype` where that is given: nothing is converted silently.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
+    array = np.asarray(value)
+    kind = array.dtype.newbyteorder("=")
+    expected = "float32 or float64" if dtype is None else f"{dtype}, like the other arguments"
+    if kind not in FLOATS or (dtype is not None and kind != dtype):
+        raise TypeError(f"{name} must be an array of {expected}, not {array.dtype}")
+    if array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative and array.flags.aligned:
+        return array
+    return np.array(array, kind, order="C")
+
+
+def shape(name: str, array: Array, expected: dict[str, int | None], because: str = "") -> None:
+    """Check an array's shape against sizes by axis name; None admits any size."""
+    sizes = tuple(expected.values())
+    if array.ndim == len(sizes) and all(want in (None, got) for want, got in zip(sizes, array.shape, strict=True)):
+        return
+    axes = ", ".join(axis if size is None else f"{axis}={size}" for axis, size in expected.items())
+    raise ValueError(f"{name} must have shape ({axes}){because}, not {array.shape}")
+
+
+def optional_state(name: str, value: object, batch: int, hidden: int, dtype: np.dtype[Any]) -> Array | None:
+    """Return a state (N, H), or None as it came."""
+    if value is None:
+        return None
+    array = floating(name, value, dtype)
+    shape(name, array, {"N": batch, "H": hidden})
+    return array
+
+
+def lstm_weights(weights: object) -> tuple[Array, Array, Array]:
+    """Return (W_ih, W_hh, b) of one dtype and of shapes (4H, I), (4H, H), (4H,)."""
+    if not isinstance(weights, (tuple, list)) or len(weights) != 3:
+        came = f"{len(weights)} items" if isinstance(weights, (tuple, list)) else type(weights).__name__
+        raise TypeError(f"weights must be (W_ih, W_hh, b), an LSTMWeights or what functional.pack returns, not {came}")
+    W_ih = floating("W_ih", weights[0])
+    W_hh = floating("W_hh", weights[1], W_ih.dtype)
+    b = floating("b", weights[2], W_ih.dtype)
+    if W_hh.ndim != 2 or W_hh.shape[0] != 4 * W_hh.shape[1] or W_hh.shape[1] == 0:
+        raise ValueError(f"W_hh must have shape (4H, H) with H at least 1, not {W_hh.shape}")
+    gates = W_hh.shape[0]
+    shape("W_ih", W_ih, {"4H": gates, "I": None}, f" to go with W_hh {W_hh.shape}")
+    if W_ih.shape[1] == 0:
+        raise ValueError(f"W_ih must have at least one input feature, not shape {W_ih.shape}")
+    shape("b", b, {"4H": gates}, f" to go with W_hh {W_hh.shape}")
+    return W_ih, W_hh, b
+
+
+def not_yet(**arguments: object) -> None:
+    """Refuse arguments that are reserved for what is not there yet."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise NotImplementedError(f"{name} is not available in this version of numlstm: leave it at None")

@@ -1,0 +1,194 @@
+"""The LSTM as plain functions on arrays, for pipelines that bring their own parameters or automatic differentiation.
+
+Strict: float32 or float64, and all arrays alike. Everything is batch-first; gates stand in the order i, f, g, o.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import _validate
+from ._validate import Array
+
+if TYPE_CHECKING:
+    from .backend import Gradients
+
+__all__ = ["LSTMOutput", "LSTMWeights", "PackedWeights", "Tape", "lstm", "lstm_backward", "pack"]
+
+
+class LSTMWeights(NamedTuple):
+    """Weights of one LSTM layer with I input features and H hidden units, gate blocks in the order i, f, g, o.
+
+    W_ih : (4H, I)
+    W_hh : (4H, H)
+    b : (4H,)  one bias: the sum of PyTorch's two
+    """
+
+    W_ih: Array
+    W_hh: Array
+    b: Array
+
+
+class PackedWeights:
+    """A copy of weights in the engine's own layout, from `pack`; later changes to the weights do not reach it."""
+
+    def __init__(self, weights: LSTMWeights, cell: Any) -> None:
+        self._cell = cell
+        self.dtype = weights.W_ih.dtype
+        self.inputs = weights.W_ih.shape[1]
+        self.hidden = weights.W_hh.shape[1]
+
+    def __repr__(self) -> str:
+        return f"PackedWeights(inputs={self.inputs}, hidden={self.hidden}, dtype={self.dtype})"
+
+
+class Tape:
+    """What `lstm` kept for one call of `lstm_backward`, which consumes it."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+        self._shape = (*content.y.shape[:2], content.y.shape[2])
+
+    def __repr__(self) -> str:
+        return f"Tape(shape={self._shape}, {'consumed' if self._content is None else 'ready'})"
+
+
+class LSTMOutput(NamedTuple):
+    """Result of `lstm`.
+
+    y : (N, T, H)  output of every step
+    h, c : (N, H)  states after the last step
+    tape : what `lstm_backward` needs, or None
+    """
+
+    y: Array
+    h: Array
+    c: Array
+    tape: Tape | None
+
+
+def pack(weights: LSTMWeights | tuple[Array, Array, Array]) -> PackedWeights:
+    """Bring weights into the engine's layout once, for many calls of ``lstm(..., tape=False)``.
+
+    Parameters
+    ----------
+    weights : (W_ih (4H, I), W_hh (4H, H), b (4H,))
+        All float32 or all float64, gate blocks in the order i, f, g, o.
+
+    Raises
+    ------
+    TypeError
+        For a dtype other than float32 or float64, or a mixture.
+    ValueError
+        For shapes that do not fit together.
+    """
+    from . import backend
+
+    checked = LSTMWeights(*_validate.lstm_weights(weights))
+    return PackedWeights(checked, backend.pack(*checked))
+
+
+def lstm(
+    x: Array,
+    weights: LSTMWeights | tuple[Array, Array, Array] | PackedWeights,
+    h0: Array | None = None,
+    c0: Array | None = None,
+    lengths: None = None,
+    tape: bool = True,
+    recompute: None = None,
+    compute_dtype: None = None,
+) -> LSTMOutput:
+    """Run one LSTM layer over a batch of sequences.
+
+    For each step, with ``z = W_ih x + W_hh h + b`` cut into i, f, g, o:
+    ``c = sigmoid(f) c + sigmoid(i) tanh(g)`` and ``h = sigmoid(o) tanh(c)``
+    (Gers, Schmidhuber and Cummins 2000, "Learning to Forget"; Greff et al. 2017, "LSTM: A Search Space Odyssey", without
+    peepholes).
+
+    Parameters
+    ----------
+    x : (N, T, I)
+        N sequences of T steps of I features, float32 or float64.
+    weights : (W_ih (4H, I), W_hh (4H, H), b (4H,)), LSTMWeights, or what `pack` returned
+        Of x's dtype. Packed weights are for inference: they go with ``tape=False``.
+    h0, c0 : (N, H), optional
+        States before the first step; zeros if left out.
+    tape : bool
+        Whether to keep what `lstm_backward` needs: about 5 H numbers for each step of each sequence. Without it is faster.
+        The tape refers to x, h0, the weights and y without a copy: leave them unchanged until it is consumed.
+    lengths, recompute, compute_dtype : None
+        Not available in this version.
+
+    Returns
+    -------
+    LSTMOutput
+        y (N, T, H), h (N, H), c (N, H), tape. The same bits at any thread count; a NaN in one sequence leaves the others
+        untouched. With T = 0, y is empty and the states are the initial ones.
+
+    Raises
+    ------
+    TypeError
+        For a dtype other than float32 or float64, or a mixture.
+    ValueError
+        For shapes that do not fit together, or packed weights with a tape.
+    """
+    from . import backend
+
+    _validate.not_yet(lengths=lengths, recompute=recompute, compute_dtype=compute_dtype)
+    if isinstance(weights, PackedWeights):
+        if tape:
+            raise ValueError("weights are packed, which is for inference: pass tape=False, or the weights as they were")
+        cell, kept = weights._cell, None
+        inputs, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
+    else:
+        plain = _validate.lstm_weights(weights)
+        inputs, hidden, dtype = plain[0].shape[1], plain[1].shape[1], plain[0].dtype
+        cell, kept = None, plain if tape else None
+    x = _validate.floating("x", x, dtype)
+    _validate.shape("x", x, {"N": None, "T": None, "I": inputs}, " to go with the weights")
+    h0 = _validate.optional_state("h0", h0, x.shape[0], hidden, dtype)
+    c0 = _validate.optional_state("c0", c0, x.shape[0], hidden, dtype)
+    if cell is None:
+        cell = backend.pack(*plain)
+    y, h, c, content = backend.forward(x, cell, hidden, h0, c0, kept)
+    return LSTMOutput(y, h, c, None if content is None else Tape(content))
+
+
+def lstm_backward(tape: Tape, dy: Array | None, dh: Array | None = None, dc: Array | None = None) -> "Gradients":
+    """Return the gradients of one call of `lstm`, by backpropagation through time (Werbos 1990).
+
+    Parameters
+    ----------
+    tape : Tape
+        From ``lstm(..., tape=True)``; it is consumed.
+    dy : (N, T, H) or None
+        Gradient of the loss with respect to y; None for zero.
+    dh, dc : (N, H), optional
+        Gradients with respect to the states after the last step, beyond what reaches h through y.
+
+    Returns
+    -------
+    Gradients
+        Named x (N, T, I), W_ih (4H, I), W_hh (4H, H), b (4H,), h0 (N, H), c0 (N, H).
+
+    Raises
+    ------
+    TypeError
+        If tape is not a tape, or for a dtype other than the tape's.
+    ValueError
+        If the tape is consumed already, or for shapes other than y's and h's.
+    """
+    from . import backend
+
+    if not isinstance(tape, Tape):
+        raise TypeError(f"tape must be the tape of functional.lstm(..., tape=True), not {type(tape).__name__}")
+    content = tape._content
+    if content is None:
+        raise ValueError("tape is consumed: one call of lstm serves one call of lstm_backward; run lstm again")
+    batch, steps, hidden = content.y.shape
+    dtype = content.y.dtype
+    if dy is not None:
+        dy = _validate.floating("dy", dy, dtype)
+        _validate.shape("dy", dy, {"N": batch, "T": steps, "H": hidden}, ", that of y")
+    dh = _validate.optional_state("dh", dh, batch, hidden, dtype)
+    dc = _validate.optional_state("dc", dc, batch, hidden, dtype)
+    tape._content = None
+    return backend.backward(content, dy, dh, dc)
