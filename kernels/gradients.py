@@ -9,9 +9,10 @@ few tasks are taken through a block of the sum together; the panel of dz is copi
 """
 
 from .compiling import jit
-from .simd import constant_row, lanes, load, load_element, pointer, stack_array, store, transpose_square
+from .simd import constant_row, lanes, load, load_element, pointer, stack_array, store
 from .target import WIDTH
 from .tile import VECTORS, Left, Out, Right, panel_product
+from .transpose import transpose_square
 
 CHUNK = 768  # rows of dW' in one task at the most
 SUMMED = 128  # (row, step) pairs summed before the next task's

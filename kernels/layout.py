@@ -6,7 +6,8 @@ Gates stand in the order i, f, g, o. Padding holds zeros in weights, so that pad
 
 from . import target
 from .compiling import jit
-from .simd import lanes, load_first, store, transpose_square
+from .simd import lanes, load_first, store
+from .transpose import transpose_square
 
 
 def padded(units: int, dtype) -> int:

@@ -149,14 +149,14 @@ def constant(typingctx, like, value):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def _is_float_array(kind):
+def is_float_array(kind):
     return isinstance(kind, types.Array) and kind.dtype in SCALARS and kind.layout == "C"
 
 
 @intrinsic
 def lanes(typingctx, array):
     """Return how many elements of `array` a vector holds; a constant to the compiler."""
-    if not _is_float_array(array):
+    if not is_float_array(array):
         return None
     count = vec_of(array.dtype).lanes
 
@@ -169,7 +169,7 @@ def lanes(typingctx, array):
 @intrinsic
 def pointer(typingctx, array, offset):
     """Return a pointer to flat element `offset` of `array`."""
-    if not _is_float_array(array):
+    if not is_float_array(array):
         return None
 
     def emit(context, builder, sig, args):
@@ -191,7 +191,7 @@ def advance(typingctx, start, count):
 @intrinsic
 def load_element(typingctx, array, offset):
     """Return flat element `offset` of `array`."""
-    if not _is_float_array(array):
+    if not is_float_array(array):
         return None
 
     def emit(context, builder, sig, args):
@@ -214,7 +214,7 @@ def store_element(typingctx, start, offset, value):
 @intrinsic
 def load(typingctx, array, offset):
     """Return the vector that starts at flat element `offset` of `array`."""
-    if not _is_float_array(array):
+    if not is_float_array(array):
         return None
     kind = vec_of(array.dtype)
 
@@ -227,7 +227,7 @@ def load(typingctx, array, offset):
 @intrinsic
 def store(typingctx, array, offset, value):
     """Store a vector at flat element `offset` of `array`."""
-    if not (_is_float_array(array) and value == vec_of(array.dtype)):
+    if not (is_float_array(array) and value == vec_of(array.dtype)):
         return None
 
     def emit(context, builder, sig, args):
@@ -240,7 +240,7 @@ def store(typingctx, array, offset, value):
 @intrinsic
 def load_first(typingctx, array, offset, count):
     """Return `count` elements from flat `offset` on in the first lanes, zero in the others; reads nothing past them."""
-    if not _is_float_array(array):
+    if not is_float_array(array):
         return None
     kind = vec_of(array.dtype)
 
@@ -267,7 +267,7 @@ def load_first(typingctx, array, offset, count):
 @intrinsic
 def store_first(typingctx, array, offset, value, count):
     """Store the first `count` lanes of `value` from flat `offset` on; writes nothing past them."""
-    if not (_is_float_array(array) and value == vec_of(array.dtype)):
+    if not (is_float_array(array) and value == vec_of(array.dtype)):
         return None
 
     def emit(context, builder, sig, args):
@@ -303,7 +303,7 @@ def _copy_elements(builder, source, destination, count):
 @intrinsic
 def stack_array(typingctx, like, count):
     """Return an uninitialised 1-D array of `count` (a literal) elements on the stack, alive until its function returns."""
-    if not (_is_float_array(like) and isinstance(count, types.IntegerLiteral)):
+    if not (is_float_array(like) and isinstance(count, types.IntegerLiteral)):
         return None
     kind = types.Array(like.dtype, 1, "C")
     length = count.literal_value
@@ -330,7 +330,7 @@ def stack_array(typingctx, like, count):
 @intrinsic
 def constant_row(typingctx, like, value):
     """Return a pointer to read-only memory that holds the literal `value` in as many elements as the widest panel."""
-    if not (_is_float_array(like) and isinstance(value, types.IntegerLiteral)):
+    if not (is_float_array(like) and isinstance(value, types.IntegerLiteral)):
         return None
     number = float(value.literal_value)
 
@@ -346,67 +346,3 @@ def constant_row(typingctx, like, value):
         return builder.bitcast(row, scalar.as_pointer())
 
     return signature(types.CPointer(like.dtype), like, value), emit
-
-
-@intrinsic
-def transpose_square(typingctx, source, source_at, source_step, target_array, target_at, target_step, add):
-    """Write a square of lanes x lanes elements transposed: element (r, c) of `source` goes to (c, r) of `target_array`.
-
-    Rows start at ``at + row * step``. With the literal `add` true, the square is added to what is there.
-    """
-    if not (_is_float_array(source) and _is_float_array(target_array) and isinstance(add, types.BooleanLiteral)):
-        return None
-    kind = vec_of(source.dtype)
-
-    def emit(context, builder, sig, args):
-        source_start = element_pointer(context, builder, sig.args[0], *args[:2])
-        target_start = element_pointer(context, builder, sig.args[3], *args[3:5])
-        function = _square_function(builder.module, kind, add.literal_value)
-        builder.call(function, [source_start, args[2], target_start, args[5]])
-        return context.get_dummy_value()
-
-    index = types.intp
-    return signature(types.void, source, index, index, target_array, index, index, add), emit
-
-
-def _square_function(module, kind, add):
-    """Return the LLVM function behind `transpose_square`, once a module; it is too long to be inlined."""
-    name = f"numlstm_transpose_{'add_' if add else ''}{kind.scalar}x{kind.lanes}"
-    if name in module.globals:
-        return module.globals[name]
-    pointer = SCALARS[kind.scalar].as_pointer()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, INT, pointer, INT]), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
-    function.attributes.add("nounwind")
-    source, source_step, destination, destination_step = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    rows = [
-        load_vector(builder, builder.gep(source, [builder.mul(source_step, int_constant(r))]), kind.ir_type)
-        for r in range(kind.lanes)
-    ]
-    for r, row in enumerate(_transpose(builder, rows)):
-        place = builder.gep(destination, [builder.mul(destination_step, int_constant(r))])
-        if add:
-            row = builder.fadd(load_vector(builder, place, kind.ir_type), row)
-        store_vector(builder, place, row)
-    builder.ret_void()
-    return function
-
-
-def _transpose(builder, rows):
-    """Transpose a square of vectors by swapping its quarters, then theirs, and so on: L log2(L) shuffles."""
-    lane_count = len(rows)
-    rows = list(rows)
-    distance = lane_count // 2
-    while distance:
-        low = [c if not c & distance else lane_count + (c ^ distance) for c in range(lane_count)]
-        high = [c | distance if not c & distance else lane_count + c for c in range(lane_count)]
-        for r in range(lane_count):
-            if not r & distance:
-                pair = rows[r], rows[r | distance]
-                for place, lanes_taken in ((r, low), (r | distance, high)):
-                    mask = ir.Constant(ir.VectorType(ir.IntType(32), lane_count), lanes_taken)
-                    rows[place] = builder.shuffle_vector(*pair, mask)
-        distance //= 2
-    return rows

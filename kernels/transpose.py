@@ -1,0 +1,72 @@
+"""Transposition of squares of a matrix in registers, for packing weights and unpacking their gradients."""
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
+
+from .simd import INT, SCALARS, element_pointer, int_constant, is_float_array, load_vector, store_vector, vec_of
+
+
+@intrinsic
+def transpose_square(typingctx, source, source_at, source_step, target_array, target_at, target_step, add):
+    """Write a square of lanes x lanes elements transposed: element (r, c) of `source` goes to (c, r) of `target_array`.
+
+    Rows start at ``at + row * step``. With the literal `add` true, the square is added to what is there.
+    """
+    if not (is_float_array(source) and is_float_array(target_array) and isinstance(add, types.BooleanLiteral)):
+        return None
+    kind = vec_of(source.dtype)
+
+    def emit(context, builder, sig, args):
+        source_start = element_pointer(context, builder, sig.args[0], *args[:2])
+        target_start = element_pointer(context, builder, sig.args[3], *args[3:5])
+        function = _square_function(builder.module, kind, add.literal_value)
+        builder.call(function, [source_start, args[2], target_start, args[5]])
+        return context.get_dummy_value()
+
+    index = types.intp
+    return signature(types.void, source, index, index, target_array, index, index, add), emit
+
+
+def _square_function(module, kind, add):
+    """Return the LLVM function behind `transpose_square`, once a module; it is too long to be inlined."""
+    name = f"numlstm_transpose_{'add_' if add else ''}{kind.scalar}x{kind.lanes}"
+    if name in module.globals:
+        return module.globals[name]
+    pointer = SCALARS[kind.scalar].as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, INT, pointer, INT]), name)
+    function.linkage = "linkonce_odr"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    source, source_step, destination, destination_step = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    rows = [
+        load_vector(builder, builder.gep(source, [builder.mul(source_step, int_constant(r))]), kind.ir_type)
+        for r in range(kind.lanes)
+    ]
+    for r, row in enumerate(_transpose(builder, rows)):
+        place = builder.gep(destination, [builder.mul(destination_step, int_constant(r))])
+        if add:
+            row = builder.fadd(load_vector(builder, place, kind.ir_type), row)
+        store_vector(builder, place, row)
+    builder.ret_void()
+    return function
+
+
+def _transpose(builder, rows):
+    """Transpose a square of vectors by swapping its quarters, then theirs, and so on: L log2(L) shuffles."""
+    lane_count = len(rows)
+    rows = list(rows)
+    distance = lane_count // 2
+    while distance:
+        low = [c if not c & distance else lane_count + (c ^ distance) for c in range(lane_count)]
+        high = [c | distance if not c & distance else lane_count + c for c in range(lane_count)]
+        for r in range(lane_count):
+            if not r & distance:
+                pair = rows[r], rows[r | distance]
+                for place, lanes_taken in ((r, low), (r | distance, high)):
+                    mask = ir.Constant(ir.VectorType(ir.IntType(32), lane_count), lanes_taken)
+                    rows[place] = builder.shuffle_vector(*pair, mask)
+        distance //= 2
+    return rows

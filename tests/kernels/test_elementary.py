@@ -1,0 +1,113 @@
+"""exp, sigmoid and tanh over vectors against a wider type; benchmarks/accuracy/elementary.py tries every float32."""
+
+import numba
+import numpy as np
+import pytest
+from numlstm.kernels import elementary, simd, target
+
+FUNCTIONS = {"exp": 0, "sigmoid": 1, "tanh": 2}
+WIDER = {np.float32: np.float64, np.float64: np.longdouble}
+# Largest error in units in the last place, measured over every float32: 1.03, 2.31, 2.49. See benchmarks/README.md.
+ULPS = {"exp": 1.1, "sigmoid": 2.5, "tanh": 2.6}
+
+
+@numba.njit
+def apply(which, x, y):
+    for at in range(0, x.size, simd.lanes(x)):
+        vector = simd.load_first(x, at, x.size - at)
+        if which == 0:
+            vector = elementary.exp(vector)
+        elif which == 1:
+            vector = elementary.sigmoid(vector)
+        else:
+            vector = elementary.tanh(vector)
+        simd.store_first(y, at, vector, x.size - at)
+
+
+def evaluate(name, x):
+    y = np.empty_like(x)
+    apply(FUNCTIONS[name], x, y)
+    return y
+
+
+def exact(name, x):
+    """Return the function of a wide x."""
+    with np.errstate(all="ignore"):
+        if name == "exp":
+            return np.exp(x)
+        if name == "tanh":
+            return np.tanh(x)
+        small = np.exp(-np.abs(x))
+        return np.where(x < 0, small, 1) / (1 + small)
+
+
+def sample(dtype):
+    """Return arguments all over the range, dense where the functions bend, both signs."""
+    info = np.finfo(dtype)
+    end = -np.log(float(info.tiny)) * 1.2
+    rng = np.random.default_rng(1)
+    magnitudes = np.concatenate(
+        [
+            np.geomspace(float(info.tiny), end, 300_000),
+            np.linspace(0, 20, 300_000),
+            np.linspace(0, end, 100_000),
+            rng.uniform(0, 2, 100_000),
+        ]
+    )
+    return np.concatenate([magnitudes, -magnitudes]).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", WIDER)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_error_is_a_few_ulp(name, dtype):
+    if dtype == np.float64 and np.finfo(np.longdouble).eps == np.finfo(np.float64).eps:
+        pytest.skip("no type here is wider than float64; float32 is checked")
+    x = sample(dtype)
+    wide = exact(name, x.astype(WIDER[dtype]))
+    got = evaluate(name, x)
+    info = np.finfo(dtype)
+    with np.errstate(all="ignore"):
+        ulp = np.spacing(np.maximum(np.abs(wide.astype(dtype)), info.tiny)).astype(WIDER[dtype])
+        error = np.abs(got - wide) / ulp
+        error[got == wide.astype(dtype)] = 0
+    if name == "sigmoid":  # flushes a subnormal result to zero
+        assert (got[wide < info.tiny * 0.99] == 0).all()
+        error[wide < info.tiny * 1.01] = 0
+    assert error.max() <= ULPS[name], (x[error.argmax()], error.max())
+
+
+@pytest.mark.parametrize("dtype", WIDER)
+def test_special_values(dtype):
+    info = np.finfo(dtype)
+    zero, inf, nan = dtype(0), dtype(np.inf), dtype(np.nan)
+    x = np.array([zero, -zero, inf, -inf, info.max, -info.max], dtype)
+    assert evaluate("exp", x).tolist() == [1, 1, inf, 0, inf, 0]
+    assert evaluate("sigmoid", x).tolist() == [0.5, 0.5, 1, 0, 1, 0]
+    tanh = evaluate("tanh", x)
+    assert tanh.tolist() == [0, 0, 1, -1, 1, -1]
+    assert np.signbit(tanh[:2]).tolist() == [False, True]
+    tiny = np.array([info.smallest_subnormal, -info.smallest_subnormal, info.tiny], dtype)
+    assert evaluate("tanh", tiny).tolist() == tiny.tolist()
+    # every NaN stays one, whatever its sign and payload
+    unsigned = {np.float32: np.uint32, np.float64: np.uint64}[dtype]
+    bits = np.array([nan, -nan], dtype).view(unsigned)
+    payloads = (bits[:, None] | np.arange(1, 600, dtype=unsigned)).ravel().view(dtype)
+    for name in FUNCTIONS:
+        assert np.isnan(evaluate(name, payloads)).all()
+
+
+def test_exact_at_the_saturated_ends():
+    x = np.linspace(20, 88, 5000).astype(np.float32)
+    assert (evaluate("sigmoid", x) == 1).all()
+    assert (evaluate("tanh", x) == 1).all() and (evaluate("tanh", -x) == -1).all()
+
+
+@pytest.mark.parametrize("dtype", WIDER)
+def test_a_vector_that_is_not_whole_touches_nothing_else(dtype):
+    width = target.lanes(dtype)
+    for count in range(1, width + 1):
+        x = np.linspace(-1, 1, count).astype(dtype)
+        memory = np.full(2 * width + 1, 7, dtype)
+        apply(2, x, memory[1 : 1 + count])
+        np.testing.assert_allclose(memory[1 : 1 + count], np.tanh(x), rtol=1e-6)
+        assert (memory[1 + count :] == 7).all() and memory[0] == 7

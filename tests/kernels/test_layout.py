@@ -1,0 +1,29 @@
+"""Packing, against the definition in its docstring."""
+
+import numpy as np
+import pytest
+from numlstm.kernels import layout, target
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("units", "inputs"), [(1, 1), (5, 3), (16, 16), (17, 33), (48, 20), (40, 64)])
+def test_pack_gates(rng, units, inputs, dtype):
+    weights = rng.standard_normal((4 * units, inputs)).astype(dtype)
+    panels = np.full(layout.gate_panels_shape(units, inputs, dtype), np.nan, dtype)
+    layout.pack_gates(0, weights, panels, 0, panels.shape[0])
+    width = target.lanes(dtype)
+    padded = np.zeros((4, layout.padded(units, dtype), inputs), dtype)
+    padded[:, :units] = weights.reshape(4, units, inputs)
+    want = padded.reshape(4, -1, width, inputs).transpose(1, 3, 0, 2).reshape(panels.shape)
+    np.testing.assert_array_equal(panels, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 3), (20, 16), (8, 65), (12, 130)])
+def test_pack_columns(rng, rows, columns, dtype):
+    matrix = rng.standard_normal((rows, columns)).astype(dtype)
+    panels = np.full(layout.column_panels_shape(rows, columns, dtype), np.nan, dtype)
+    layout.pack_columns(0, matrix, panels, 0, panels.shape[0])
+    padded = np.zeros((rows, panels.shape[0] * panels.shape[2]), dtype)
+    padded[:, :columns] = matrix
+    np.testing.assert_array_equal(panels, padded.reshape(rows, panels.shape[0], -1).transpose(1, 0, 2))

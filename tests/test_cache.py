@@ -1,0 +1,116 @@
+"""The disk cache: hit by a second process, never stale, never needed."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import numlstm
+
+RUN = """
+import sys
+import numpy as np
+from numlstm import functional
+x, w, u, b = (np.full(shape, 0.5, np.float32) for shape in ((2, 3, 4), (20, 4), (20, 5), (20,)))
+out = functional.lstm(x, (w, u, b), tape=False)
+print(repr(float(out.y[0, 0, 0])))
+from numlstm.kernels import parallel
+print(sum(sum(f.stats.cache_hits.values()) for f in (parallel.forward, parallel.pack_cell)))
+"""
+
+
+def _result(done):
+    value, hits = done.stdout.split()
+    return float(value), int(hits)
+
+
+def test_a_second_process_compiles_nothing(run_python, tmp_path):
+    folder = tmp_path / "cache"
+    assert _result(run_python(RUN, NUMLSTM_CACHE_DIR=str(folder)))[1] == 0
+    files = sorted(folder.glob("*/*/*")) + sorted(folder.glob("*/*"))
+    assert files
+    stamps = {path: path.stat().st_mtime_ns for path in files if path.is_file()}
+    assert _result(run_python(RUN, NUMLSTM_CACHE_DIR=str(folder)))[1] == 2
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+
+
+def test_numbas_own_setting_is_left_alone(run_python, tmp_path):
+    run_python(
+        RUN + "import numba; assert numba.config.CACHE_DIR == '', numba.config.CACHE_DIR",
+        NUMLSTM_CACHE_DIR=str(tmp_path / "cache"),
+        NUMBA_CACHE_DIR=None,
+    )
+
+
+def test_switched_off_it_writes_nothing(run_python, tmp_path):
+    folder = tmp_path / "cache"
+    run_python(RUN, NUMLSTM_CACHE_DIR=str(folder), NUMLSTM_CACHE="0")
+    assert not folder.exists()
+
+
+def test_an_edited_helper_gives_the_new_result(run_python, tmp_path):
+    """Numba's own cache would serve the old code: the edited function is one that the cached kernels import."""
+    package = Path(numlstm.__file__).parent
+    kernels = package / "kernels" if (package / "kernels").is_dir() else package.parent / "kernels"
+    copy = tmp_path / "copy" / "numlstm"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
+    shutil.copytree(kernels, copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {"NUMLSTM_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(copy.parent)}
+    before, _ = _result(run_python(RUN, **environment))
+    cells = copy / "kernels" / "cells.py"
+    text = cells.read_text()
+    assert text.count("o * tanh(c)") == 1
+    stat = cells.stat()
+    cells.write_text(text.replace("o * tanh(c)", "o + tanh(c)"))
+    os.utime(cells, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # not even the time of the edit gives it away
+    after, hits = _result(run_python(RUN, **environment))
+    assert hits == 0
+    assert after != pytest.approx(before)
+    cells.write_text(text)
+    assert _result(run_python(RUN, **environment)) == (before, 2)
+
+
+def test_a_place_that_cannot_be_written_to(run_python, tmp_path):
+    """As in a read-only home: below a file nothing can be made, by root neither."""
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    for place in ({"NUMLSTM_CACHE_DIR": str(blocker / "cache")}, {"XDG_CACHE_HOME": str(blocker), "HOME": str(blocker)}):
+        _, hits = _result(run_python(RUN, **{"NUMLSTM_CACHE_DIR": None, **place}))
+        assert hits == 0 or sys.platform in ("darwin", "win32")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write to a read-only folder")
+def test_a_full_cache_that_is_read_only_still_serves(run_python, tmp_path):
+    folder = tmp_path / "cache"
+    run_python(RUN, NUMLSTM_CACHE_DIR=str(folder))
+    (inner,) = folder.iterdir()
+    inner.chmod(0o555)
+    try:
+        assert _result(run_python(RUN, NUMLSTM_CACHE_DIR=str(folder)))[1] == 2
+    finally:
+        inner.chmod(0o755)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04garbage", None], ids=["empty", "garbage", "cut short"])
+def test_damaged_files_are_as_good_as_none(run_python, tmp_path, damage):
+    folder = tmp_path / "cache"
+    before, _ = _result(run_python(RUN, NUMLSTM_CACHE_DIR=str(folder)))
+    for path in folder.glob("**/*.nb?"):
+        path.write_bytes(path.read_bytes()[:100] if damage is None else damage)
+    assert _result(run_python(RUN, NUMLSTM_CACHE_DIR=str(folder)))[0] == before
+
+
+def test_folders_of_other_versions_go_once_unused(run_python, tmp_path):
+    folder = tmp_path / "cache"
+    old, recent, file = folder / "old", folder / "recent", folder / "note.txt"
+    old.mkdir(parents=True)
+    recent.mkdir()
+    file.write_text("")
+    long_ago = time.time() - 40 * 24 * 3600
+    os.utime(old, (long_ago, long_ago))
+    os.utime(file, (long_ago, long_ago))
+    run_python(RUN, NUMLSTM_CACHE_DIR=str(folder))
+    assert not old.exists() and recent.exists() and file.exists()

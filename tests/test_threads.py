@@ -1,0 +1,80 @@
+"""Calls from several threads and from forked children: right answers, no abort, no hang."""
+
+import os
+
+import pytest
+
+LAYER = """
+import sys
+import threading
+import numpy as np
+import numlstm
+from numlstm import functional
+numlstm.set_num_threads(4)
+rng = np.random.default_rng(0)
+x = rng.standard_normal((16, 50, 32)).astype(np.float32)
+weights = tuple(rng.standard_normal(shape).astype(np.float32) / 8 for shape in ((256, 32), (256, 64), (256,)))
+def run():
+    out = functional.lstm(x, weights)
+    gradients = functional.lstm_backward(out.tape, out.y)
+    return out.y.tobytes() + gradients.W_hh.tobytes() + gradients.x.tobytes()
+want = run()
+"""
+
+
+@pytest.mark.parametrize("layer", ["default", "workqueue", "omp"])
+def test_many_python_threads_at_once(run_python, layer):
+    script = (
+        LAYER
+        + """
+results = []
+threads = [threading.Thread(target=lambda: results.extend(run() for _ in range(10))) for _ in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert len(results) == 160 and set(results) == {want}
+import numba
+print(numba.threading_layer())
+"""
+    )
+    done = run_python(script, check=False, NUMBA_THREADING_LAYER=layer)
+    if "No threading layer could be loaded" in done.stderr:
+        pytest.skip(f"Numba has no layer {layer} here")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("layer", ["default", "workqueue", "omp"])
+def test_a_child_forked_after_the_parent_used_threads(run_python, layer):
+    script = (
+        LAYER
+        + """
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads about: what is tested
+child = os.fork()
+if child == 0:
+    os._exit(0 if run() == want else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert run() == want
+"""
+    )
+    done = run_python(script, check=False, NUMBA_THREADING_LAYER=layer)
+    if "No threading layer could be loaded" in done.stderr:
+        pytest.skip(f"Numba has no layer {layer} here")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_callers_own_thread_mask_is_left_alone(run_python):
+    run_python("import numba, os\nnumba.set_num_threads(1)\n" + LAYER + "assert numba.get_num_threads() == 1\n")
+
+
+@pytest.mark.parametrize(("said", "count"), [("3", 3), (None, None)])
+def test_the_default_thread_count(run_python, said, count):
+    done = run_python("import numlstm; print(numlstm.get_num_threads())", NUMLSTM_NUM_THREADS=said)
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert int(done.stdout) == (count or available)
+
+
+@pytest.mark.parametrize("said", ["many", "0", "-2"])
+def test_a_thread_count_that_is_none(run_python, said):
+    done = run_python("import numlstm; numlstm.get_num_threads()", check=False, NUMLSTM_NUM_THREADS=said)
+    assert "NUMLSTM_NUM_THREADS must be" in done.stderr
