@@ -3,20 +3,20 @@
 Each element of dW is one chain over batch and time in order, whatever the thread count. The products are computed
 transposed, ``dW' = [x | h | 1]' dz``, because dz is padded to whole vectors: there are no column tails.
 
-A task is one panel of dz against a chunk of the rows of dW'. Measured, and the reason for the order of the loops: the left
-operand, read down its columns, must stay in the second-level cache (124 instead of 280 GFLOP/s at H = 1024), so a
-few tasks are taken through a block of the sum together; the panel of dz is copied to where it is contiguous.
+A task is one panel of dz against a chunk of the rows of dW'. Both operands of a stretch of the sum are first copied to where
+they are contiguous, and a few tasks go through the stretch together. Without that, at H = 1024 the strides are powers of two
+that meet in the same cache sets: 124 instead of 280 GFLOP/s.
 """
 
 from .compiling import jit
-from .simd import constant_row, lanes, load, load_element, pointer, stack_array, store
+from .simd import advance, constant_row, copy, lanes, load_element, pointer, stack_array
 from .target import WIDTH
 from .tile import VECTORS, Left, Out, Right, panel_product
 from .transpose import transpose_square
 
 CHUNK = 768  # rows of dW' in one task at the most
-SUMMED = 128  # (row, step) pairs summed before the next task's
-TOGETHER = 4  # tasks taken through a block of the sum together
+SUMMED = 128  # (row, step) pairs in one stretch of the sum
+TOGETHER = 4  # tasks taken through a stretch together
 PANEL_COPY = SUMMED * VECTORS * WIDTH
 FEWEST_TASKS = 24  # enough to deal out evenly
 
@@ -36,75 +36,63 @@ def task_count(x, y, dz):
 
 
 @jit
-def gradient_tasks(tile, dz, x, y, h0, sums, dW_ih, dW_hh, db, start, stop):
+def gradient_tasks(tile, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, start, stop):
     """Add the gradients of tasks `start` to `stop` to dW_ih, dW_hh and db.
 
     dz : (N, T, 4, H'); x : (N, T, I); y : (N, T, H) outputs of all steps; h0 : (N, H)
     sums : (H'/L, I + H + 1, 4L)  workspace: dW', a panel of gates after the other
+    copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
     dW_ih : (4H, I); dW_hh : (4H, H); db : (4H,)  accumulated into
     """
-    batch, steps = x.shape[0], x.shape[1]
     rows = x.shape[2] + y.shape[2] + 1
     panels, chunks = dz.shape[3] // lanes(dz), chunk_count(x, y, dz)
-    steps_at_once = min(steps, SUMMED)
-    batch_at_once = max(1, SUMMED // steps)
-    for first in range(start, stop, TOGETHER):
-        last = min(stop, first + TOGETHER)
-        for n0 in range(0, batch, batch_at_once):
-            n1 = min(batch, n0 + batch_at_once)
-            for t0 in range(0, steps, steps_at_once):
-                t1 = min(steps, t0 + steps_at_once)
-                for task in range(first, last):
-                    chunk, panel = divmod(task, panels)
-                    r0, r1 = rows * chunk // chunks, rows * (chunk + 1) // chunks
-                    _add_products(tile, dz, x, y, h0, sums, panel, r0, r1, n0, n1, t0, t1)
-        for task in range(first, last):
-            chunk, panel = divmod(task, panels)
-            _add_to_gradients(sums, dz, panel, rows * chunk // chunks, rows * (chunk + 1) // chunks, dW_ih, dW_hh, db)
+    part = -(-start * copies.shape[0] // (panels * chunks))  # no two parts that begin at different tasks get the same
+    pairs = x.shape[0] * x.shape[1]
+    task = start
+    while task < stop:
+        chunk, panel = task // panels, task % panels
+        together = min(TOGETHER, stop - task, panels - panel)
+        r0, r1 = rows * chunk // chunks, rows * (chunk + 1) // chunks
+        for first in range(0, pairs, SUMMED):
+            last = min(pairs, first + SUMMED)
+            _copy_rows(copies, part, x, y, h0, first, last, r0, r1)
+            for p in range(panel, panel + together):
+                _add_products(tile, dz, copies, part, sums, p, r0, r1, first, last)
+        for p in range(panel, panel + together):
+            _add_to_gradients(sums, dz, p, r0, r1, dW_ih, dW_hh, db)
+        task += together
 
 
 @jit
-def _add_products(tile, dz, x, y, h0, sums, panel, r0, r1, n0, n1, t0, t1):
-    """Add the products of sequences n0 to n1 at steps t0 to t1 to rows r0 to r1 of one panel of `sums`."""
-    width = lanes(dz)
-    size = VECTORS * width
+def _copy_rows(copies, part, x, y, h0, first, last, r0, r1):
+    """Copy columns r0 to r1 of [x | h | 1] of the pairs `first` to `last`; h is the state before the step."""
     steps, inputs, hidden = x.shape[1], x.shape[2], y.shape[2]
-    gates, length = 4 * dz.shape[3], t1 - t0
-    copy = stack_array(dz, PANEL_COPY)
-    for n in range(n0, n1):
-        for t in range(t0, t1):
-            source, place = (n * steps + t) * gates + panel * size, ((n - n0) * length + t - t0) * size
-            for v in range(0, size, width):
-                store(copy, place + v, load(dz, source + v))
-    right = Right(pointer(copy, 0), size, length * size)
-    sums_at = panel * (inputs + hidden + 1) * size
-    fresh = n0 == 0 and t0 == 0
+    count = r1 - r0
+    x_end, h_start, h_end = min(r1, inputs), max(r0, inputs), min(r1, inputs + hidden)
+    for pair in range(first, last):
+        n, t = pair // steps, pair % steps
+        row = pointer(copies, part * SUMMED * CHUNK + (pair - first) * count)
+        if r0 < x_end:
+            copy(pointer(x, pair * inputs + r0), row, x_end - r0)
+        if h_start < h_end:
+            before = pointer(h0, n * hidden) if t == 0 else pointer(y, (pair - 1) * hidden)
+            copy(advance(before, h_start - inputs), advance(row, h_start - r0), h_end - h_start)
+        if r1 > inputs + hidden:
+            copy(constant_row(x, 1), advance(row, count - 1), 1)
 
-    # rows of x
-    first, last = r0, min(r1, inputs)
-    if first < last:
-        out = Out(pointer(sums, sums_at + first * size), size, width)
-        init = Out(constant_row(dz, 0), 0, width) if fresh else out
-        left = Left(pointer(x, (n0 * steps + t0) * inputs + first), 1, inputs, steps * inputs)
-        panel_product(tile, last - first, VECTORS, out, init, left, right, length, n1 - n0)
-    # rows of h: step 0 meets h0, the others the output of the step before
-    first, last = max(r0, inputs), min(r1, inputs + hidden)
-    if first < last:
-        out = Out(pointer(sums, sums_at + first * size), size, width)
-        init = Out(constant_row(dz, 0), 0, width) if fresh else out
-        unit, later = first - inputs, max(1, t0)
-        if t0 == 0:
-            left = Left(pointer(h0, n0 * hidden + unit), 1, hidden, 0)
-            at_start = Right(right.start, length * size, 0)
-            panel_product(tile, last - first, VECTORS, out, init, left, at_start, n1 - n0, 1)
-        left = Left(pointer(y, (n0 * steps + later - 1) * hidden + unit), 1, hidden, steps * hidden)
-        right_later = Right(pointer(copy, (later - t0) * size), size, length * size)
-        panel_product(tile, last - first, VECTORS, out, out, left, right_later, t1 - later, n1 - n0)
-    # the row of ones
-    if r1 == inputs + hidden + 1:
-        out = Out(pointer(sums, sums_at + (inputs + hidden) * size), size, width)
-        init = Out(constant_row(dz, 0), 0, width) if fresh else out
-        panel_product(tile, 1, VECTORS, out, init, Left(constant_row(dz, 1), 0, 0, 0), right, length, n1 - n0)
+
+@jit
+def _add_products(tile, dz, copies, part, sums, panel, r0, r1, first, last):
+    """Add the products of the pairs `first` to `last`, copied by _copy_rows, to rows r0 to r1 of one panel of `sums`."""
+    width = lanes(dz)
+    size, gates = VECTORS * width, 4 * dz.shape[3]
+    panel_copy = stack_array(dz, PANEL_COPY)
+    for pair in range(first, last):
+        copy(pointer(dz, pair * gates + panel * size), pointer(panel_copy, (pair - first) * size), size)
+    out = Out(pointer(sums, (panel * sums.shape[1] + r0) * size), size, width)
+    init = Out(constant_row(dz, 0), 0, width) if first == 0 else out
+    left = Left(pointer(copies, part * SUMMED * CHUNK), 1, r1 - r0, 0)
+    panel_product(tile, r1 - r0, VECTORS, out, init, left, Right(pointer(panel_copy, 0), size, 0), last - first, 1)
 
 
 @jit

@@ -40,7 +40,9 @@ def pack_gates(tile, weights, panels, start, stop):
         valid = min(width, units - p * width)
         squares = inputs // width * width if valid == width else 0
         if valid < width:
-            panels[p] = 0
+            for k in range(inputs):
+                for lane in range(4 * width):
+                    panels[p, k, lane] = 0
         for gate in range(4):
             row, column = gate * units + p * width, gate * width
             for k in range(0, squares, width):

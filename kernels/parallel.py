@@ -118,10 +118,10 @@ def pack_cell(runtime, W_ih, W_hh, b, cell):
     """layout.pack_gates of both weights, and the bias (4H,) into (4, H')."""
     _deal(layout.pack_gates, runtime, cell.x.shape[0], (W_ih, cell.x))
     _deal(layout.pack_gates, runtime, cell.h.shape[0], (W_hh, cell.h))
-    hidden = W_hh.shape[1]
-    cell.b[:] = 0
-    for gate in range(4):
-        cell.b[gate, :hidden] = b[gate * hidden : (gate + 1) * hidden]
+    hidden, units = W_hh.shape[1], cell.b.shape[1]
+    for gate in range(4):  # element by element: Numba takes seconds to compile an assignment of slices
+        for j in range(units):
+            cell.b[gate, j] = b[gate * hidden + j] if j < hidden else 0
 
 
 @jit
@@ -131,7 +131,7 @@ def pack_columns(runtime, matrix, panels):
 
 
 @jit
-def weight_gradients(runtime, dz, x, y, h0, sums, dW_ih, dW_hh, db):
+def weight_gradients(runtime, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db):
     """gradients.gradient_tasks over all tasks."""
     total = gradients.task_count(x, y, dz)
-    _deal(gradients.gradient_tasks, runtime, total, (dz, x, y, h0, sums, dW_ih, dW_hh, db))
+    _deal(gradients.gradient_tasks, runtime, total, (dz, x, y, h0, sums, copies, dW_ih, dW_hh, db))

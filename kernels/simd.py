@@ -189,6 +189,17 @@ def advance(typingctx, start, count):
 
 
 @intrinsic
+def copy(typingctx, source, destination, count):
+    """Copy `count` elements from one pointer to another; the places do not overlap."""
+
+    def emit(context, builder, sig, args):
+        cgutils.raw_memcpy(builder, args[1], args[0], args[2], source.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return signature(types.void, source, destination, types.intp), emit
+
+
+@intrinsic
 def load_element(typingctx, array, offset):
     """Return flat element `offset` of `array`."""
     if not is_float_array(array):

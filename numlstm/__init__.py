@@ -36,7 +36,7 @@ def _find_kernels_in_source_tree() -> None:
         def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
             return spec if name == "numlstm.kernels" else None
 
-    sys.meta_path.insert(0, SourceTreeFinder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, SourceTreeFinder)
 
 
 _find_kernels_in_source_tree()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from numlstm.kernels import cells, layout, parallel, sweeps, target
+from numlstm.kernels import cells, gradients, layout, parallel, sweeps, target
 from numlstm.kernels.tile import panel_product_address
 
 from . import _threads
@@ -119,8 +119,9 @@ def backward(tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None) -
         _run(parallel.pack_columns, u.shape[0], W_hh.size, dtype, W_hh, u)
         _run(parallel.pack_columns, w.shape[0], W_ih.size, dtype, W_ih, w)
         _run(parallel.backward, batch, work, dtype, cell, u, w, dy, states[0], states[1], c, z, result.x)
-        _run(parallel.weight_gradients, units, work, dtype, z, x, y, h0, sums, *result[1:4])
-        give_back(u, w, sums)
+        copies = take((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype)
+        _run(parallel.weight_gradients, copies.shape[0], work, dtype, z, x, y, h0, sums, copies, *result[1:4])
+        give_back(u, w, sums, copies)
     result.h0[:], result.c0[:] = states[0, :, :hidden], states[1, :, :hidden]
     give_back(states, c, z, *cell)
     return result

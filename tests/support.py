@@ -1,12 +1,19 @@
 """A layer with made-up weights, inputs and upstream gradients, and how close is close enough."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import reference
 
+import numlstm
 from numlstm import functional
+
+# Where the code under test lies: in the source tree the kernels are beside the package, installed they are inside.
+PACKAGE = Path(numlstm.__file__).parent
+IN_SOURCE_TREE = not (PACKAGE / "kernels").is_dir()
+KERNELS = PACKAGE.parent / "kernels" if IN_SOURCE_TREE else PACKAGE / "kernels"
 
 GRADIENTS = ("x", "W_ih", "W_hh", "b", "h0", "c0")
 # Allowed error in units of eps(dtype) * (1 + |reference|), by what is compared. Outputs pass through T steps of a product

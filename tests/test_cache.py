@@ -4,11 +4,9 @@ import os
 import shutil
 import sys
 import time
-from pathlib import Path
 
 import pytest
-
-import numlstm
+from support import KERNELS, PACKAGE
 
 RUN = """
 import sys
@@ -53,11 +51,9 @@ def test_switched_off_it_writes_nothing(run_python, tmp_path):
 
 def test_an_edited_helper_gives_the_new_result(run_python, tmp_path):
     """Numba's own cache would serve the old code: the edited function is one that the cached kernels import."""
-    package = Path(numlstm.__file__).parent
-    kernels = package / "kernels" if (package / "kernels").is_dir() else package.parent / "kernels"
     copy = tmp_path / "copy" / "numlstm"
-    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
-    shutil.copytree(kernels, copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
+    shutil.copytree(KERNELS, copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {"NUMLSTM_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(copy.parent)}
     before, _ = _result(run_python(RUN, **environment))
     cells = copy / "kernels" / "cells.py"

@@ -2,14 +2,12 @@
 
 import ast
 import re
-from pathlib import Path
+import sys
 
 import pytest
+from support import IN_SOURCE_TREE, KERNELS, PACKAGE
 
 import numlstm
-
-SOURCE = Path(__file__).parents[1]
-ROOTS = {"numlstm": SOURCE / "numlstm", "kernels": SOURCE / "kernels"}
 
 
 def _imports(path):
@@ -42,26 +40,27 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_only_the_backend_imports_kernels():
-    for path in ROOTS["numlstm"].glob("**/*.py"):
+    for path in PACKAGE.glob("*.py"):
         names = [name for name in _imports(path) if re.match(r"(numlstm|)\.?kernels\b", name.lstrip("."))]
         assert not names or path.name == "backend.py", (path.name, names)
 
 
 def test_kernels_import_nothing_of_the_package():
-    allowed = {"numpy", "numba", "llvmlite"} | set(__import__("sys").stdlib_module_names)
-    for path in ROOTS["kernels"].glob("**/*.py"):
+    allowed = {"numpy", "numba", "llvmlite"} | set(sys.stdlib_module_names)
+    for path in KERNELS.glob("**/*.py"):
         for name in _imports(path):
             assert name.startswith(".") or name.split(".")[0] in allowed, (path.name, name)
             assert not name.startswith(".."), (path.name, name)
 
 
+@pytest.mark.skipif(not IN_SOURCE_TREE, reason="an installation has no folder `kernels` beside the package")
 def test_kernels_are_not_importable_under_another_name(run_python):
-    done = run_python(f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import kernels", check=False)
+    done = run_python(f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import kernels", check=False)
     assert "these modules are numlstm.kernels" in done.stderr
 
 
 def test_the_source_tree_adds_no_other_name(run_python):
-    done = run_python(f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import numlstm.tests", check=False)
+    done = run_python(f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import numlstm.tests", check=False)
     assert "No module named 'numlstm.tests'" in done.stderr
 
 

@@ -1,10 +1,12 @@
 """Each vector width, forced in a process of its own: narrower ones on this CPU, wider ones where LLVM splits the vectors."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from numlstm.kernels import target
 
 TESTS = Path(__file__).parents[1]
 CHOSEN = [
@@ -22,17 +24,13 @@ CHOSEN = [
 
 
 @pytest.mark.parametrize("width", [4, 8, 16])
-def test_forced_width(width, tmp_path):
-    import os
-
-    from numlstm.kernels import target
-
+def test_forced_width(width, pytestconfig):
     if width == target.WIDTH:
         pytest.skip("this is the width that all other tests run at")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(TESTS / name) for name in CHOSEN)],
+        [sys.executable, "-m", "pytest", "-q", "-c", pytestconfig.inipath, *(TESTS / name for name in CHOSEN)],
         env={**os.environ, target.ENV_WIDTH: str(width)},
-        cwd=TESTS.parent,
+        cwd=pytestconfig.rootpath,
         capture_output=True,
         text=True,
         timeout=600,

@@ -1,0 +1,225 @@
+"""One engine in a process of its own: ``worker.py ENGINE THREADS`` answers requests, a line of JSON each, until stdin ends.
+
+{"op": "prepare", "shape", "quantity", "reference"} -> {"errors": {array: relative error}}
+{"op": "time", "seconds"} -> {"best", "median" (seconds a call), "calls", "idle" (CPU share while it waited)}
+{"op": "peak", "seconds"} -> {"gflops"}
+"""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from problem import Problem, Shape, problem, relative_error
+
+WARM_SECONDS = 0.02
+FEWEST_CALLS = 3
+
+
+class Task(NamedTuple):
+    run: Callable[[], Any]  # what the clock sees
+    arrays: Callable[[Any], dict[str, np.ndarray]]  # run's result by the reference's names, batch-first
+    reset: Callable[[], None] = lambda: None  # before each run, outside of the clock
+
+
+class Numlstm:
+    packages = ("numlstm", "numba", "llvmlite")
+
+    def __init__(self, threads: int) -> None:
+        import numlstm
+
+        numlstm.set_num_threads(threads)
+        self._functional = numlstm.functional
+
+    def forward(self, given: Problem) -> Task:
+        lstm, packed = self._functional.lstm, self._functional.pack(given.weights)
+        return Task(lambda: lstm(given.x, packed, tape=False), lambda out: {"y": out.y})
+
+    def forward_backward(self, given: Problem) -> Task:
+        lstm, backward = self._functional.lstm, self._functional.lstm_backward
+
+        def run():
+            out = lstm(given.x, given.weights)
+            return out.y, backward(out.tape, given.dy)
+
+        return Task(run, lambda result: {"y": result[0], **{name: getattr(result[1], name) for name in _GRADIENTS}})
+
+
+class Torch:
+    packages = ("torch",)
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self._torch = torch
+
+    def _layer(self, given: Problem):
+        torch, hidden = self._torch, given.W_hh.shape[1]
+        layer = torch.nn.LSTM(given.x.shape[2], hidden, batch_first=True)
+        with torch.no_grad():
+            for name, value in zip(_TORCH_NAMES, (*given.weights, np.zeros_like(given.b)), strict=True):
+                getattr(layer, name).copy_(torch.from_numpy(value))
+        return layer
+
+    def forward(self, given: Problem) -> Task:
+        self._torch.set_grad_enabled(False)
+        layer, x = self._layer(given), self._torch.from_numpy(given.x)
+        return Task(lambda: layer(x)[0], lambda y: {"y": y.numpy()})
+
+    def forward_backward(self, given: Problem) -> Task:
+        torch = self._torch
+        torch.set_grad_enabled(True)
+        layer = self._layer(given)
+        x, dy = torch.from_numpy(given.x).requires_grad_(), torch.from_numpy(given.dy)
+        leaves = {"x": x, **{name: getattr(layer, long) for name, long in zip(_GRADIENTS[1:], _TORCH_NAMES, strict=False)}}
+
+        def run():
+            y = layer(x)[0]
+            y.backward(dy)
+            return y
+
+        def reset():
+            x.grad = None
+            layer.zero_grad(set_to_none=True)
+
+        return Task(run, lambda y: {"y": y.detach().numpy(), **{k: v.grad.numpy() for k, v in leaves.items()}}, reset)
+
+
+class OnnxRuntime:
+    """Its LSTM node is time-major only; x is turned before the clock starts. It does not train."""
+
+    packages = ("onnxruntime", "onnx")
+
+    def __init__(self, threads: int) -> None:
+        import onnx
+        import onnxruntime
+
+        self._onnx, self._runtime = onnx, onnxruntime
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.inter_op_num_threads = 1
+
+    def forward(self, given: Problem) -> Task:
+        helper = self._onnx.helper
+        blocks = [0, 3, 1, 2]  # from i, f, g, o to ONNX's i, o, f, c
+
+        def turned(array):
+            return array.reshape(4, -1, *array.shape[1:])[blocks].reshape(1, *array.shape)
+
+        biases = np.concatenate([turned(given.b), np.zeros_like(turned(given.b))], axis=1)
+        initializers = [
+            self._onnx.numpy_helper.from_array(array, name)
+            for name, array in [("W", turned(given.W_ih)), ("R", turned(given.W_hh)), ("B", biases)]
+        ]
+        number = self._onnx.TensorProto.FLOAT
+        N, T, I = given.x.shape  # noqa: E741
+        H = given.W_hh.shape[1]
+        graph = helper.make_graph(
+            [helper.make_node("LSTM", ["X", "W", "R", "B"], ["Y"], hidden_size=H)],
+            "lstm",
+            [helper.make_tensor_value_info("X", number, [T, N, I])],
+            [helper.make_tensor_value_info("Y", number, [T, 1, N, H])],
+            initializers,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+        providers = ["CPUExecutionProvider"]
+        session = self._runtime.InferenceSession(model.SerializeToString(), self._options, providers=providers)
+        feed = {"X": np.ascontiguousarray(given.x.swapaxes(0, 1))}
+        return Task(lambda: session.run(["Y"], feed)[0], lambda y: {"y": y[:, 0].swapaxes(0, 1)})
+
+
+_GRADIENTS = ("x", "W_ih", "W_hh", "b")
+_TORCH_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+ENGINES = {"numlstm": Numlstm, "torch": Torch, "onnxruntime": OnnxRuntime}
+
+
+def _time_call(task: Task) -> float:
+    task.reset()
+    start = time.perf_counter()
+    kept = task.run()  # held past the clock: freeing it is not timed
+    stop = time.perf_counter()
+    del kept
+    return stop - start
+
+
+def time_calls(task: Task, seconds: float) -> dict[str, float]:
+    """Time single calls for so long, after some that wake the threads and fill the caches and are not counted."""
+    warm = time.perf_counter() + WARM_SECONDS
+    _time_call(task)
+    while time.perf_counter() < warm:
+        _time_call(task)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < FEWEST_CALLS:
+        times.append(_time_call(task))
+    return {"best": min(times), "median": statistics.median(times), "calls": len(times)}
+
+
+class Server:
+    """Holds the engine and its current task between requests."""
+
+    def __init__(self, engine: str, threads: int) -> None:
+        if engine == "peak":
+            from peak import Peak
+
+            self.versions, self._peak = {}, Peak(threads)
+            return
+        self._engine = ENGINES[engine](threads)
+        self.versions = {name: importlib.import_module(name).__version__ for name in self._engine.packages}
+
+    def prepare(self, shape: list[int], quantity: str, reference: str) -> dict[str, Any]:
+        """Build the task and compare one run of it with the reference's arrays."""
+        self._task = getattr(self._engine, quantity)(problem(Shape(*shape)))
+        self._task.reset()
+        found = self._task.arrays(self._task.run())
+        with np.load(reference) as expected:
+            return {"errors": {name: relative_error(array, expected[name]) for name, array in found.items()}}
+
+    def time(self, seconds: float) -> dict[str, float]:
+        return time_calls(self._task, seconds)
+
+    def peak(self, seconds: float) -> dict[str, float]:
+        return {"gflops": self._peak.gflops(seconds)}
+
+
+def main() -> None:
+    engine, threads = sys.argv[1], int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it closes stdin
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints is no answer
+
+    def answer(content: dict[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+
+    try:
+        server = Server(engine, threads)
+    except ImportError as error:
+        return answer({"absent": str(error)})
+    answer({"versions": server.versions})
+    gc.disable()
+    before = time.process_time(), time.perf_counter()
+    for line in sys.stdin:
+        idle = (time.process_time() - before[0]) / (time.perf_counter() - before[1])
+        request = json.loads(line)
+        try:
+            content = getattr(server, request.pop("op"))(**request)
+        except Exception as error:
+            content = {"error": f"{type(error).__name__}: {error}"}
+        gc.collect()
+        answer({**content, "idle": idle})
+        before = time.process_time(), time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()
