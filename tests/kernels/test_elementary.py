@@ -7,7 +7,7 @@ from numlstm.kernels import elementary, simd, target
 
 FUNCTIONS = {"exp": 0, "sigmoid": 1, "tanh": 2}
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
-# Largest error in units in the last place, measured over every float32 by benchmarks/accuracy/elementary.py: 1.081, 2.402, 2.498.
+# Largest error in units in the last place over every float32, by benchmarks/accuracy/elementary.py: 1.081, 2.402, 2.498.
 ULPS = {"exp": 1.1, "sigmoid": 2.5, "tanh": 2.6}
 
 
