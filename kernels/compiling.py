@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -26,6 +27,7 @@ from . import target
 
 ENV_FOLDER = "NUMLSTM_CACHE_DIR"
 ENV_SWITCH = "NUMLSTM_CACHE"
+_FOLDER = re.compile("kernels-[0-9a-f]{24}")
 _UNUSED_SECONDS = 30 * 24 * 3600
 
 if numba.config.DISABLE_JIT:
@@ -34,9 +36,9 @@ if numba.config.DISABLE_JIT:
 
 def base_folder() -> Path | None:
     """Return the folder that holds the caches of all versions, or None where there is no home to put it in."""
-    if os.environ.get(ENV_FOLDER):
-        return Path(os.environ[ENV_FOLDER])
     try:
+        if os.environ.get(ENV_FOLDER):
+            return Path(os.environ[ENV_FOLDER]).expanduser().absolute()
         if sys.platform == "win32":
             root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
         elif sys.platform == "darwin":
@@ -45,13 +47,13 @@ def base_folder() -> Path | None:
             root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
         return None
-    return root / "numlstm"
+    return root.absolute() / "numlstm"
 
 
 def _fingerprint() -> str:
-    """Return a hash of everything that the machine code depends on."""
+    """Return a hash of everything that the machine code depends on; FileNotFoundError where there are no sources."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("**/*.py")):
+    for source in sorted([Path(__file__), *Path(__file__).parent.glob("**/*.py")]):
         digest.update(source.read_bytes())
     cpu = (numba.config.CPU_NAME, sorted(target.host_features().items()), target.WIDTH, target.ARCHITECTURE)
     versions = (numba.__version__, llvmlite.__version__, platform.python_version(), sys.implementation.cache_tag)
@@ -60,9 +62,9 @@ def _fingerprint() -> str:
 
 
 def _delete_unused(base: Path) -> None:
-    """Delete the folders of other versions that no process has used for 30 days."""
+    """Delete the folders of other versions that no process has used for 30 days, and nothing else that lies there."""
     for folder in base.iterdir():
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
+        if _FOLDER.fullmatch(folder.name) and folder.is_dir() and time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -72,7 +74,10 @@ def cache_folder() -> Path | None:
     base = base_folder()
     if base is None or os.environ.get(ENV_SWITCH) == "0":
         return None
-    folder = base / _fingerprint()
+    try:
+        folder = base / f"kernels-{_fingerprint()}"
+    except OSError:
+        return None
     try:
         fresh = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +112,14 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc]
 
 class _CacheFiles(caching.CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = (_Locator,)
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        before = getattr(numba.config, "CACHE_LOCATOR_CLASSES", "")
+        numba.config.CACHE_LOCATOR_CLASSES = ""  # a user's choice for other code: its locators know no fingerprint
+        try:
+            super().__init__(py_func)
+        finally:
+            numba.config.CACHE_LOCATOR_CLASSES = before
 
 
 class _KernelCache(caching.FunctionCache):  # type: ignore[misc]

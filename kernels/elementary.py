@@ -85,14 +85,9 @@ class _Lanes:
 
         return method
 
-    __add__, __radd__ = _binary("fadd"), _binary("fadd", swap=True)
-    __sub__, __rsub__ = _binary("fsub"), _binary("fsub", swap=True)
-    __mul__, __rmul__ = _binary("fmul"), _binary("fmul", swap=True)
-    __truediv__, __rtruediv__ = _binary("fdiv"), _binary("fdiv", swap=True)
+    __add__, __sub__, __mul__, __truediv__ = _binary("fadd"), _binary("fsub"), _binary("fmul"), _binary("fdiv")
+    __rsub__ = _binary("fsub", swap=True)
     del _binary
-
-    def __neg__(self):
-        return self.make(self.builder.fneg(self.value))
 
     def fma(self, factor, term):
         """Return ``self * factor + term``."""

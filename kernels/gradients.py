@@ -10,43 +10,37 @@ that meet in the same cache sets: 124 instead of 280 GFLOP/s.
 
 from .compiling import jit
 from .simd import advance, constant_row, copy, lanes, load_element, pointer, stack_array
-from .target import WIDTH
 from .tile import VECTORS, Left, Out, Right, panel_product
 from .transpose import transpose_square
 
 CHUNK = 768  # rows of dW' in one task at the most
 SUMMED = 128  # (row, step) pairs in one stretch of the sum
 TOGETHER = 4  # tasks taken through a stretch together
-PANEL_COPY = SUMMED * VECTORS * WIDTH
-FEWEST_TASKS = 24  # enough to deal out evenly
+PANEL_COPY = SUMMED * VECTORS  # vectors
+FEWEST_TASKS = 24  # enough to deal out evenly, unless that leaves a chunk with less than
+FEWEST_ROWS = 24
 
 
 @jit
-def chunk_count(x, y, dz):
-    """Return into how many chunks the rows of dW' fall."""
-    rows = x.shape[2] + y.shape[2] + 1
-    panels = dz.shape[3] // lanes(dz)
-    return max(-(-rows // CHUNK), min(-(-rows // 24), -(-FEWEST_TASKS // panels)))
+def chunk_count(rows, panels):
+    """Return into how many chunks the rows of dW' fall; there are as many tasks in each as panels."""
+    return max(-(-rows // CHUNK), min(-(-rows // FEWEST_ROWS), -(-FEWEST_TASKS // panels)))
 
 
 @jit
-def task_count(x, y, dz):
-    """Return into how many tasks the gradients fall."""
-    return dz.shape[3] // lanes(dz) * chunk_count(x, y, dz)
-
-
-@jit
-def gradient_tasks(tile, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, start, stop):
+def gradient_tasks(tile, parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, start, stop):
     """Add the gradients of tasks `start` to `stop` to dW_ih, dW_hh and db.
 
+    parts : into how many all tasks fall
     dz : (N, T, 4, H'); x : (N, T, I); y : (N, T, H) outputs of all steps; h0 : (N, H)
     sums : (H'/L, I + H + 1, 4L)  workspace: dW', a panel of gates after the other
     copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
     dW_ih : (4H, I); dW_hh : (4H, H); db : (4H,)  accumulated into
     """
     rows = x.shape[2] + y.shape[2] + 1
-    panels, chunks = dz.shape[3] // lanes(dz), chunk_count(x, y, dz)
-    part = -(-start * copies.shape[0] // (panels * chunks))  # no two parts that begin at different tasks get the same
+    panels = sums.shape[0]
+    chunks = chunk_count(rows, panels)
+    part = -(-start * parts // (panels * chunks))  # which begins at total * part // parts: another for each that has tasks
     pairs = x.shape[0] * x.shape[1]
     task = start
     while task < stop:

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
-from . import gradients, layout, sweeps
+from . import gradients, layout, products, sweeps
 from .compiling import CFunction, jit
 from .simd import INT, int_constant
 
@@ -26,7 +26,7 @@ class Runtime(NamedTuple):
     """What a kernel needs to know of the process: addresses of compiled code, and how to split the work."""
 
     tile: int  # tile.panel_product_address(dtype)
-    region: int  # region_address(), or 0 with one part
+    region: int  # region_address() or another function of its signature; 0 with one part
     parts: int  # into how many parts the work falls
     threads: int  # how many threads Numba's layer may use, at most numba.config.NUMBA_NUM_THREADS
 
@@ -133,5 +133,11 @@ def pack_columns(runtime, matrix, panels):
 @jit
 def weight_gradients(runtime, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db):
     """gradients.gradient_tasks over all tasks."""
-    total = gradients.task_count(x, y, dz)
-    _deal(gradients.gradient_tasks, runtime, total, (dz, x, y, h0, sums, copies, dW_ih, dW_hh, db))
+    total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
+    _deal(gradients.gradient_tasks, runtime, total, (runtime.parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db))
+
+
+@jit
+def dense(runtime, x, panels, bias, y):
+    """products.dense_rows over the rows."""
+    _deal(products.dense_rows, runtime, x.shape[0], (x, panels, bias, y))

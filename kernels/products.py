@@ -1,11 +1,8 @@
 """Matrix products on the register tile: rows times a panel, rows times a packed matrix, and sums over the batch."""
 
-from . import target
 from .compiling import jit
 from .simd import advance, lanes, pointer, stack_array, store_element
 from .tile import ROWS, VECTORS, Left, Out, Right, panel_product
-
-STRIP = ROWS * target.WIDTH  # a tile of one vector
 
 
 @jit
@@ -30,7 +27,7 @@ def packed_product(tile, rows, out, columns, bias, bias_step, left, panels, bloc
         rest = min(panel, columns - first) - whole * width
         if rest > 0:  # columns that are no whole vector, by way of the stack
             skip = whole * width
-            strip = stack_array(panels, STRIP)
+            strip = stack_array(panels, ROWS)
             for row in range(0, rows, ROWS):
                 some = min(ROWS, rows - row)
                 panel_product(
@@ -47,3 +44,15 @@ def packed_product(tile, rows, out, columns, bias, bias_step, left, panels, bloc
                 for r in range(some):
                     for lane in range(rest):
                         store_element(place.start, (row + r) * out.row_step + skip + lane, strip[r * width + lane])
+
+
+@jit
+def dense_rows(tile, x, panels, bias, y, start, stop):
+    """Compute rows `start` to `stop` of a dense layer, ``y = x W + b``.
+
+    x : (R, K); panels : W (K, C) by layout.pack_columns; bias : (ceil(C / V) * V,), padded with zeros; y : (R, C) written
+    """
+    inputs, columns = x.shape[1], y.shape[1]
+    out = Out(pointer(y, start * columns), columns, lanes(y))
+    left = Left(pointer(x, start * inputs), inputs, 1, 0)
+    packed_product(tile, stop - start, out, columns, pointer(bias, 0), panels.shape[2], left, panels, 1)

@@ -312,12 +312,12 @@ def _copy_elements(builder, source, destination, count):
 
 
 @intrinsic
-def stack_array(typingctx, like, count):
-    """Return an uninitialised 1-D array of `count` (a literal) elements on the stack, alive until its function returns."""
-    if not (is_float_array(like) and isinstance(count, types.IntegerLiteral)):
+def stack_array(typingctx, like, vectors):
+    """Return an uninitialised 1-D array of `vectors` (a literal) vectors on the stack, alive until its function returns."""
+    if not (is_float_array(like) and isinstance(vectors, types.IntegerLiteral)):
         return None
     kind = types.Array(like.dtype, 1, "C")
-    length = count.literal_value
+    length = vectors.literal_value * vec_of(like.dtype).lanes
 
     def emit(context, builder, sig, args):
         scalar = SCALARS[like.dtype]
@@ -335,7 +335,7 @@ def stack_array(typingctx, like, count):
         )
         return array._getvalue()
 
-    return signature(kind, like, count), emit
+    return signature(kind, like, vectors), emit
 
 
 @intrinsic

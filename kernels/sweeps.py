@@ -130,7 +130,7 @@ def backward_rows(tile, cell, u, w, dy, dh, dc, c, z, dx, start, stop):
 
 @jit
 def _recurrent_product(tile, u, dh, z, q, t, start, stop):
-    """Write ``dh = dz[t + 1] U`` for panel `q` of hidden units and return the number of vectors in the panel."""
+    """Write ``dh = dz[t + 1] U`` for panel `q` of hidden units."""
     width = lanes(z)
     units, hidden = z.shape[3], u.shape[1] // 4
     panel = VECTORS * width
@@ -141,7 +141,6 @@ def _recurrent_product(tile, u, dh, z, q, t, start, stop):
     right = Right(pointer(u, q * 4 * hidden * panel), panel, hidden * panel)
     init = Out(constant_row(z, 0), 0, width)
     panel_product(tile, stop - start, vectors, out, init, left, right, hidden, 4)
-    return vectors
 
 
 @jit

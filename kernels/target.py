@@ -29,9 +29,10 @@ def host_features() -> dict[str, bool]:
         words = numba.config.CPU_FEATURES.split(",")
         return {word[1:]: word[0] == "+" for word in words if word}
     try:
-        return dict(llvm.get_host_cpu_features())
+        features = llvm.get_host_cpu_features()
     except RuntimeError:  # LLVM cannot tell on every platform; the narrowest vector is right everywhere
         return {}
+    return {name: has and (numba.config.ENABLE_AVX or not name.startswith("avx")) for name, has in features.items()}
 
 
 def _width() -> int:

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ._threads import get_num_threads, set_num_threads
+
 __version__ = "0.1.0"
 __all__ = ["functional", "get_num_threads", "set_num_threads"]
 
-_HOME = {"get_num_threads": "_threads", "set_num_threads": "_threads"}
 _MODULES = {"functional"}
 
 
@@ -21,9 +22,9 @@ def _find_kernels_in_source_tree() -> None:
 
     There the kernels lie beside the package, in `kernels/`; an installation has them inside. Only that one name is added.
     """
-    root = Path(__file__).resolve().parent.parent
-    source = root / "kernels" / "__init__.py"
-    if not ((root / "pyproject.toml").is_file() and source.is_file()):
+    package = Path(__file__).resolve().parent
+    source = package.parent / "kernels" / "__init__.py"
+    if (package / "kernels").is_dir() or not ((package.parent / "pyproject.toml").is_file() and source.is_file()):
         return
     spec = importlib.util.spec_from_file_location("numlstm.kernels", source, submodule_search_locations=[str(source.parent)])
     if spec is None or spec.loader is None:
@@ -45,8 +46,6 @@ _find_kernels_in_source_tree()
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -17,8 +17,11 @@ def floating(name: str, value: object, dtype: np.dtype[Any] | None = None) -> Ar
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
-    array = np.asarray(value)
-    kind = array.dtype.newbyteorder("=")
+    try:
+        array = np.asarray(value)
+        kind = array.dtype.newbyteorder("=")
+    except Exception as error:  # whatever a list of lists or a foreign object has to say
+        raise TypeError(f"{name} must be an array of float32 or float64: {error}") from error
     expected = "float32 or float64" if dtype is None else f"{dtype}, like the other arguments"
     if kind not in FLOATS or (dtype is not None and kind != dtype):
         raise TypeError(f"{name} must be an array of {expected}, not {array.dtype}")

@@ -15,15 +15,18 @@ from . import _threads
 from ._validate import Array
 from ._workspace import give_back, take
 
-# Multiply-adds from which a second thread pays for waking it (measured: 5 to 10 microseconds).
+# Multiply-adds for which another thread pays; waking one takes 5 to 10 microseconds.
 _WORTH_A_THREAD = 500_000
+
+
+Weights = tuple[Array, Array, Array]
 
 
 class Tape(NamedTuple):
     """What a forward pass leaves behind for its backward pass."""
 
     cell: cells.LSTM
-    weights: tuple[Array, Array, Array]
+    weights: Weights
     x: Array
     h0: Array
     y: Array
@@ -31,24 +34,19 @@ class Tape(NamedTuple):
     z: Array  # (N, T, 4, H'), the gates after activation
 
 
-class Gradients(NamedTuple):
-    """Gradients of one layer, shaped as what they belong to."""
-
-    x: Array
-    W_ih: Array
-    W_hh: Array
-    b: Array
-    h0: Array
-    c0: Array
+def _parts(most: int, multiply_adds: int) -> int:
+    """Return into how many parts, at most so many, work of so many multiply-adds falls."""
+    return max(1, min(most, _threads.get_num_threads(), multiply_adds // _WORTH_A_THREAD))
 
 
-def _run(function: Any, parts: int, multiply_adds: int, dtype: np.dtype[Any], *arguments: Any) -> None:
-    """Call an entry point of `parallel` on at most `parts` parts of work that takes so many multiply-adds."""
-    most = min(parts, _threads.get_num_threads(), 1 + multiply_adds // _WORTH_A_THREAD)
-    with _threads.threads_for(most) as allowed:
-        region = parallel.region_address() if allowed > 1 else 0
-        threads = min(allowed, numba.config.NUMBA_NUM_THREADS)
-        function(parallel.Runtime(panel_product_address(dtype), region, allowed, threads), *arguments)
+def _runtime(parts: int, dtype: np.dtype[Any]) -> parallel.Runtime:
+    """Return what an entry point of `parallel` needs to run in so many parts."""
+    tile = panel_product_address(dtype)
+    if parts == 1:
+        return parallel.Runtime(tile, 0, 1, 1)
+    if _threads.layer_may_harm():
+        return parallel.Runtime(tile, _threads.pool_region_address(), parts, min(parts, _threads.available_cpus()))
+    return parallel.Runtime(tile, parallel.region_address(), parts, min(parts, numba.config.NUMBA_NUM_THREADS))
 
 
 def pack(W_ih: Array, W_hh: Array, b: Array) -> cells.LSTM:
@@ -59,51 +57,45 @@ def pack(W_ih: Array, W_hh: Array, b: Array) -> cells.LSTM:
         take(layout.gate_panels_shape(hidden, hidden, dtype), dtype),
         take((4, layout.padded(hidden, dtype)), dtype),
     )
-    _run(parallel.pack_cell, cell.b.shape[1], W_ih.size + W_hh.size, dtype, W_ih, W_hh, b, cell)
+    runtime = _runtime(_parts(cell.x.shape[0], 4 * (W_ih.size + W_hh.size)), dtype)
+    parallel.pack_cell(runtime, W_ih, W_hh, b, cell)
     return cell
 
 
 def forward(
-    x: Array, cell: cells.LSTM, hidden: int, h0: Array | None, c0: Array | None, weights: tuple[Array, Array, Array] | None
+    x: Array, weights: Weights | cells.LSTM, h0: Array | None, c0: Array | None, keep: bool
 ) -> tuple[Array, Array, Array, Tape | None]:
-    """Return y (N, T, H), the last h and c (N, H), and with `weights` the tape of a backward pass."""
+    """Return y (N, T, H), the last h and c (N, H), and with `keep`, from weights not packed, the tape for `backward`."""
     batch, steps, inputs = x.shape
     dtype = x.dtype
-    units = cell.b.shape[1]
-    keep = weights is not None
+    packed = isinstance(weights, cells.LSTM)
+    cell: Any = weights if packed else pack(*weights)
+    hidden, units = cell.h.shape[1], cell.b.shape[1]
     y = np.empty((batch, steps, hidden), dtype)
     if h0 is None:
         h0 = np.zeros((batch, hidden), dtype)
     c = take((batch, steps + 1 if keep else 1, units), dtype)
     c[:, 0, hidden:] = 0
     c[:, 0, :hidden] = 0 if c0 is None else c0
-    parts = max(1, min(batch, _threads.get_num_threads()))
+    parts = _parts(batch, batch * steps * 4 * hidden * (inputs + hidden))
     slots = steps if keep else min(steps, sweeps.block_steps.py_func(-(-batch // parts), units))
     z = take((batch, slots, 4, units), dtype)
     if batch and steps:
-        work = batch * steps * 4 * hidden * (inputs + hidden)
-        _run(parallel.forward, batch, work, dtype, cell, x, h0, y, c, z, keep)
+        parallel.forward(_runtime(parts, dtype), cell, x, h0, y, c, z, keep)
     last_h = y[:, -1].copy() if steps else h0.copy()
     last_c = c[:, -1, :hidden].copy()
-    if weights is not None:
+    if keep:
         return y, last_h, last_c, Tape(cell, weights, x, h0, y, c, z)
-    give_back(c, z)
+    give_back(c, z, *(() if packed else cell))
     return y, last_h, last_c, None
 
 
-def backward(tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None) -> Gradients:
-    """Return all gradients of one layer. The tape's gates are overwritten and its memory is given back."""
+def backward(tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None) -> tuple[Array, ...]:
+    """Return the gradients of x, W_ih, W_hh, b, h0, c0. The tape's gates are overwritten, its memory is given back."""
     cell, (W_ih, W_hh, b), x, h0, y, c, z = tape
     batch, steps, inputs = x.shape
     hidden, units, dtype = W_hh.shape[1], z.shape[3], x.dtype
-    result = Gradients(
-        np.empty_like(x),
-        np.zeros_like(W_ih),
-        np.zeros_like(W_hh),
-        np.zeros_like(b),
-        np.empty((batch, hidden), dtype),
-        np.empty((batch, hidden), dtype),
-    )
+    dx, dW_ih, dW_hh, db = np.empty_like(x), np.zeros_like(W_ih), np.zeros_like(W_hh), np.zeros_like(b)
     states = take((2, batch, units), dtype)
     states[:] = 0
     for state, gradient in zip(states, (dh, dc), strict=True):
@@ -112,16 +104,19 @@ def backward(tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None) -
     if batch and steps:
         u = take(layout.column_panels_shape(4 * hidden, hidden, dtype), dtype)
         w = take(layout.column_panels_shape(4 * hidden, inputs, dtype), dtype)
-        sums = take((units // target.lanes(dtype), inputs + hidden + 1, 4 * target.lanes(dtype)), dtype)
         if dy is None:
             dy = np.zeros((1, 1, hidden), dtype)
         work = batch * steps * 4 * hidden * (inputs + hidden)
-        _run(parallel.pack_columns, u.shape[0], W_hh.size, dtype, W_hh, u)
-        _run(parallel.pack_columns, w.shape[0], W_ih.size, dtype, W_ih, w)
-        _run(parallel.backward, batch, work, dtype, cell, u, w, dy, states[0], states[1], c, z, result.x)
-        copies = take((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype)
-        _run(parallel.weight_gradients, copies.shape[0], work, dtype, z, x, y, h0, sums, copies, *result[1:4])
+        for weights, panels in ((W_hh, u), (W_ih, w)):
+            parallel.pack_columns(_runtime(_parts(panels.shape[0], 4 * weights.size), dtype), weights, panels)
+        parallel.backward(_runtime(_parts(batch, work), dtype), cell, u, w, dy, states[0], states[1], c, z, dx)
+        panels = units // target.lanes(dtype)
+        rows = inputs + hidden + 1
+        parts = _parts(panels * gradients.chunk_count.py_func(rows, panels), work)
+        sums = take((panels, rows, 4 * target.lanes(dtype)), dtype)
+        copies = take((parts, gradients.SUMMED, gradients.CHUNK), dtype)
+        parallel.weight_gradients(_runtime(parts, dtype), z, x, y, h0, sums, copies, dW_ih, dW_hh, db)
         give_back(u, w, sums, copies)
-    result.h0[:], result.c0[:] = states[0, :, :hidden], states[1, :, :hidden]
+    dh0, dc0 = states[0, :, :hidden].copy(), states[1, :, :hidden].copy()
     give_back(states, c, z, *cell)
-    return result
+    return dx, dW_ih, dW_hh, db, dh0, dc0

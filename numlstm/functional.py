@@ -3,15 +3,12 @@
 Strict: float32 or float64, and all arrays alike. Everything is batch-first; gates stand in the order i, f, g, o.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from . import _validate
 from ._validate import Array
 
-if TYPE_CHECKING:
-    from .backend import Gradients
-
-__all__ = ["LSTMOutput", "LSTMWeights", "PackedWeights", "Tape", "lstm", "lstm_backward", "pack"]
+__all__ = ["Gradients", "LSTMOutput", "LSTMWeights", "PackedWeights", "Tape", "lstm", "lstm_backward", "pack"]
 
 
 class LSTMWeights(NamedTuple):
@@ -36,6 +33,9 @@ class PackedWeights:
         self.inputs = weights.W_ih.shape[1]
         self.hidden = weights.W_hh.shape[1]
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("packed weights hold this machine's own layout: copy or pickle the weights, then call pack again")
+
     def __repr__(self) -> str:
         return f"PackedWeights(inputs={self.inputs}, hidden={self.hidden}, dtype={self.dtype})"
 
@@ -44,11 +44,14 @@ class Tape:
     """What `lstm` kept for one call of `lstm_backward`, which consumes it."""
 
     def __init__(self, content: Any) -> None:
-        self._content = content
-        self._shape = (*content.y.shape[:2], content.y.shape[2])
+        self._box = [content]  # emptied by what consumes it, in one step even when threads compete
+        self._shape, self._dtype = content.y.shape, content.y.dtype
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a tape serves one backward pass in its process: it cannot be copied or pickled")
 
     def __repr__(self) -> str:
-        return f"Tape(shape={self._shape}, {'consumed' if self._content is None else 'ready'})"
+        return f"Tape(shape={self._shape}, {'ready' if self._box else 'consumed'})"
 
 
 class LSTMOutput(NamedTuple):
@@ -63,6 +66,20 @@ class LSTMOutput(NamedTuple):
     h: Array
     c: Array
     tape: Tape | None
+
+
+class Gradients(NamedTuple):
+    """Gradients of one layer, shaped as what they belong to.
+
+    x : (N, T, I); W_ih : (4H, I); W_hh : (4H, H); b : (4H,); h0, c0 : (N, H)
+    """
+
+    x: Array
+    W_ih: Array
+    W_hh: Array
+    b: Array
+    h0: Array
+    c0: Array
 
 
 def pack(weights: LSTMWeights | tuple[Array, Array, Array]) -> PackedWeights:
@@ -136,23 +153,20 @@ def lstm(
     if isinstance(weights, PackedWeights):
         if tape:
             raise ValueError("weights are packed, which is for inference: pass tape=False, or the weights as they were")
-        cell, kept = weights._cell, None
+        engine_weights = weights._cell
         inputs, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
     else:
-        plain = _validate.lstm_weights(weights)
-        inputs, hidden, dtype = plain[0].shape[1], plain[1].shape[1], plain[0].dtype
-        cell, kept = None, plain if tape else None
+        engine_weights = W_ih, W_hh, _ = _validate.lstm_weights(weights)
+        inputs, hidden, dtype = W_ih.shape[1], W_hh.shape[1], W_ih.dtype
     x = _validate.floating("x", x, dtype)
     _validate.shape("x", x, {"N": None, "T": None, "I": inputs}, " to go with the weights")
     h0 = _validate.optional_state("h0", h0, x.shape[0], hidden, dtype)
     c0 = _validate.optional_state("c0", c0, x.shape[0], hidden, dtype)
-    if cell is None:
-        cell = backend.pack(*plain)
-    y, h, c, content = backend.forward(x, cell, hidden, h0, c0, kept)
+    y, h, c, content = backend.forward(x, engine_weights, h0, c0, tape)
     return LSTMOutput(y, h, c, None if content is None else Tape(content))
 
 
-def lstm_backward(tape: Tape, dy: Array | None, dh: Array | None = None, dc: Array | None = None) -> "Gradients":
+def lstm_backward(tape: Tape, dy: Array | None, dh: Array | None = None, dc: Array | None = None) -> Gradients:
     """Return the gradients of one call of `lstm`, by backpropagation through time (Werbos 1990).
 
     Parameters
@@ -180,15 +194,14 @@ def lstm_backward(tape: Tape, dy: Array | None, dh: Array | None = None, dc: Arr
 
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be the tape of functional.lstm(..., tape=True), not {type(tape).__name__}")
-    content = tape._content
-    if content is None:
-        raise ValueError("tape is consumed: one call of lstm serves one call of lstm_backward; run lstm again")
-    batch, steps, hidden = content.y.shape
-    dtype = content.y.dtype
+    (batch, steps, hidden), dtype = tape._shape, tape._dtype
     if dy is not None:
         dy = _validate.floating("dy", dy, dtype)
         _validate.shape("dy", dy, {"N": batch, "T": steps, "H": hidden}, ", that of y")
     dh = _validate.optional_state("dh", dh, batch, hidden, dtype)
     dc = _validate.optional_state("dc", dc, batch, hidden, dtype)
-    tape._content = None
-    return backend.backward(content, dy, dh, dc)
+    try:
+        content = tape._box.pop()
+    except IndexError:
+        raise ValueError("tape is consumed: one call of lstm serves one lstm_backward; run lstm again") from None
+    return Gradients(*backend.backward(content, dy, dh, dc))

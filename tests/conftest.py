@@ -1,4 +1,4 @@
-"""Shared by all tests: made-up layers, comparison with the reference, and a place of its own for the disk cache."""
+"""Shared by all tests: made-up layers, and processes of their own."""
 
 import os
 import sys

@@ -1,5 +1,6 @@
 """The disk cache: hit by a second process, never stale, never needed."""
 
+import math
 import os
 import shutil
 import sys
@@ -18,6 +19,13 @@ print(repr(float(out.y[0, 0, 0])))
 from numlstm.kernels import parallel
 print(sum(sum(f.stats.cache_hits.values()) for f in (parallel.forward, parallel.pack_cell)))
 """
+
+
+def _sigmoid(z):
+    return 1 / (1 + math.exp(-z))
+
+
+VALUE = _sigmoid(1.5) * math.tanh(_sigmoid(1.5) * math.tanh(1.5))  # the first step: z = 0.5 * 0.5 * 4 + 0.5
 
 
 def _result(done):
@@ -74,8 +82,11 @@ def test_a_place_that_cannot_be_written_to(run_python, tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("")
     for place in ({"NUMLSTM_CACHE_DIR": str(blocker / "cache")}, {"XDG_CACHE_HOME": str(blocker), "HOME": str(blocker)}):
-        _, hits = _result(run_python(RUN, **{"NUMLSTM_CACHE_DIR": None, **place}))
-        assert hits == 0 or sys.platform in ("darwin", "win32")
+        value, hits = _result(run_python(RUN, **{"NUMLSTM_CACHE_DIR": None, **place}))
+        assert value == pytest.approx(VALUE, rel=1e-6)
+        if sys.platform not in ("darwin", "win32"):  # where the cache is not below the folders that are set here
+            assert hits == 0
+        assert blocker.read_text() == ""
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write to a read-only folder")
@@ -101,12 +112,36 @@ def test_damaged_files_are_as_good_as_none(run_python, tmp_path, damage):
 
 def test_folders_of_other_versions_go_once_unused(run_python, tmp_path):
     folder = tmp_path / "cache"
-    old, recent, file = folder / "old", folder / "recent", folder / "note.txt"
-    old.mkdir(parents=True)
-    recent.mkdir()
-    file.write_text("")
+    names = {"old": f"kernels-{'0' * 24}", "recent": f"kernels-{'1' * 24}", "photos": "photos", "like": "kernels-notes"}
+    folders = {key: folder / name for key, name in names.items()}
     long_ago = time.time() - 40 * 24 * 3600
-    os.utime(old, (long_ago, long_ago))
-    os.utime(file, (long_ago, long_ago))
+    for key, path in folders.items():
+        path.mkdir(parents=True)
+        (path / "file").write_text("")
+        if key != "recent":
+            os.utime(path, (long_ago, long_ago))
     run_python(RUN, NUMLSTM_CACHE_DIR=str(folder))
-    assert not old.exists() and recent.exists() and file.exists()
+    left = {key for key, path in folders.items() if path.exists()}
+    assert left == {"recent", "photos", "like"}  # nobody else's folder is touched
+
+
+def test_the_folder_may_be_relative_or_below_home(run_python, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    later = (
+        "import os\nos.chdir('elsewhere')\nout = functional.lstm(x, (w, u, b))\nfunctional.lstm_backward(out.tape, out.y)"
+    )
+    run_python(RUN + later, NUMLSTM_CACHE_DIR="here")
+    run_python(RUN, NUMLSTM_CACHE_DIR="~/there", HOME=str(tmp_path), USERPROFILE=str(tmp_path))
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == []
+    assert list((tmp_path / "there").glob("kernels-*/*/*")) or list((tmp_path / "there").glob("kernels-*/*"))
+    assert not (tmp_path / "~").exists()
+
+
+def test_numbas_choice_of_locators_is_not_ours(run_python, tmp_path):
+    for hits in (0, 2):
+        done = run_python(
+            RUN,
+            NUMLSTM_CACHE_DIR=str(tmp_path / "cache"),
+            NUMBA_CACHE_LOCATOR_CLASSES="InTreeCacheLocator",
+        )
+        assert _result(done)[1] == hits

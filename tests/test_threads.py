@@ -63,6 +63,57 @@ assert run() == want
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_whose_parent_used_threads_of_its_own(run_python):
+    """GNU OpenMP ends a child that enters a region after its parent did, also when that was the user's own code."""
+    script = """
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+import numba, numpy as np, numlstm
+@numba.njit(parallel=True)
+def total(x):
+    s = 0.0
+    for i in numba.prange(x.size):
+        s += x[i]
+    return s
+total(np.ones(1000))
+child = os.fork()
+if child == 0:
+    run = {}
+    exec(LAYER, run)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    run_python(f"LAYER = {LAYER!r}\n" + script)
+
+
+def test_beside_the_users_own_parallel_code_under_workqueue(run_python):
+    """Workqueue aborts a process with two regions at once: ours must not be one of them."""
+    script = """
+import numba
+@numba.njit(parallel=True, nogil=True)
+def total(x):
+    s = 0.0
+    for i in numba.prange(x.size):
+        s += np.sin(x[i])
+    return s
+x_own = np.ones(20_000)
+total(x_own)
+stop = threading.Event()
+def other():
+    while not stop.is_set():
+        total(x_own)
+thread = threading.Thread(target=other)
+thread.start()
+results = {run() for _ in range(100)}
+stop.set()
+thread.join()
+assert results == {want}
+assert numba.threading_layer() == "workqueue"
+"""
+    run_python(LAYER + script, NUMBA_THREADING_LAYER="workqueue")
+
+
 def test_the_callers_own_thread_mask_is_left_alone(run_python):
     run_python("import numba, os\nnumba.set_num_threads(1)\n" + LAYER + "assert numba.get_num_threads() == 1\n")
 

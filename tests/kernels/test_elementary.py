@@ -111,3 +111,23 @@ def test_a_vector_that_is_not_whole_touches_nothing_else(dtype):
         apply(2, x, memory[1 : 1 + count])
         np.testing.assert_allclose(memory[1 : 1 + count], np.tanh(x), rtol=1e-6)
         assert (memory[1 + count :] == 7).all() and memory[0] == 7
+
+
+@numba.njit
+def _operators(a, b, out):
+    width = simd.lanes(a)
+    x, y = simd.load(a, 0), simd.load(b, 0)
+    two = simd.constant(x, 2)
+    results = (x + y, x - y, x * y, x / y, -x, simd.fma(x, y, two))
+    for i in range(len(results)):
+        simd.store(out, i * width, results[i])
+
+
+@pytest.mark.parametrize("dtype", WIDER)
+def test_operators_work_lane_by_lane(rng, dtype):
+    width = target.lanes(dtype)
+    a, b = rng.uniform(1, 2, (2, width)).astype(dtype)
+    out = np.empty((6, width), dtype)
+    _operators(a, b, out)
+    np.testing.assert_array_equal(out[:5], [a + b, a - b, a * b, a / b, -a])
+    np.testing.assert_allclose(out[5], a * b + 2, rtol=2 * np.finfo(dtype).eps)

@@ -1,5 +1,8 @@
 """Each wrong argument gets one message that names it, what was expected and what came."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -59,6 +62,17 @@ def test_masked_arrays_are_refused(parts):
         _run(parts, x=np.ma.masked_array(parts["x"], parts["x"] > 0))
 
 
+class _NoArray:
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("on another device")
+
+
+@pytest.mark.parametrize("value", [[[1.0], [1.0, 2.0]], _NoArray()], ids=["ragged", "foreign"])
+def test_what_is_no_array(parts, value):
+    with pytest.raises(TypeError, match=r"^x must be an array of float32 or float64: "):
+        _run(parts, x=value)
+
+
 @pytest.mark.parametrize(("weights", "came"), [(None, "NoneType"), ((1, 2), "2 items"), ("abcd", "str"), ({}, "dict")])
 def test_weights_that_are_no_triple(parts, weights, came):
     with pytest.raises(TypeError, match=f"weights must be .*not {came}$"):
@@ -103,13 +117,38 @@ def test_a_wrong_gradient_does_not_consume_the_tape(parts):
     functional.lstm_backward(out.tape, out.y)
 
 
+def test_competing_threads_cannot_consume_a_tape_twice(parts):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def consume(tape):
+        try:
+            return functional.lstm_backward(tape, np.ones((3, 4, 5), np.float32)) is not None
+        except ValueError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(50):
+            tape = _run(parts).tape
+            assert sum(pool.map(consume, [tape] * 8)) == 1
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_tapes_and_packed_weights_are_not_copied(parts, duplicate):
+    with pytest.raises(TypeError, match="cannot be copied or pickled"):
+        duplicate(_run(parts).tape)
+    with pytest.raises(TypeError, match="call pack again"):
+        duplicate(functional.pack((parts["W_ih"], parts["W_hh"], parts["b"])))
+
+
 @pytest.mark.parametrize("tape", [None, 3, "tape"])
 def test_a_tape_that_is_none(tape):
     with pytest.raises(TypeError, match="tape must be the tape of functional"):
         functional.lstm_backward(tape, None)
 
 
-@pytest.mark.parametrize(("count", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("count", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError), (np.array([2]), TypeError)]
+)
 def test_set_num_threads_refuses(count, error):
     with pytest.raises(error, match="count must be"):
         numlstm.set_num_threads(count)

@@ -1,0 +1,66 @@
+"""No kernel reads or writes past an array: every array a call touches lies against a page that must not be touched."""
+
+import sys
+
+import pytest
+
+SCRIPT = """
+import ctypes, mmap, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from support import GRADIENTS, Layer, assert_close
+import numlstm
+from numlstm import backend, functional
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+PAGE, READ_WRITE, ANONYMOUS = mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+at_end = True
+
+def guarded(shape, dtype, fill=np.nan):
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    pages = max(1, -(-size // PAGE))
+    start = libc.mmap(None, (pages + 2) * PAGE, READ_WRITE, ANONYMOUS, -1, 0)
+    assert libc.mprotect(start, PAGE, 0) == 0 and libc.mprotect(start + (pages + 1) * PAGE, PAGE, 0) == 0
+    start += PAGE + (pages * PAGE - size if at_end else 0)
+    array = np.frombuffer((ctypes.c_char * size).from_address(start), dtype).reshape(shape)
+    array[...] = fill
+    return array
+
+class Guarded:
+    def __getattr__(self, name): return getattr(np, name)
+    def empty(self, shape, dtype): return guarded(shape, dtype)
+    def zeros(self, shape, dtype): return guarded(shape, dtype, 0)
+    def empty_like(self, a): return guarded(a.shape, a.dtype)
+    def zeros_like(self, a): return guarded(a.shape, a.dtype, 0)
+
+backend.np, backend.take, backend.give_back = Guarded(), guarded, lambda *arrays: None
+backend._WORTH_A_THREAD = 1
+rng = np.random.default_rng(0)
+sizes = [(1, 1, 1, 1), (2, 1, 1, 3), (1, 2, 700, 20), (1, 2, 3, 130), (7, 5, 17, 16), (9, 3, 16, 64), (1, 300, 3, 7)]
+sizes += [tuple(rng.integers(1, (14, 9, 70, 140))) for _ in range(12)]
+for size in sizes:
+    for dtype in (np.float32, np.float64):
+        for at_end in (True, False):
+            numlstm.set_num_threads(int(rng.integers(1, 5)))
+            layer = Layer.random(rng, *map(int, size), dtype=dtype)
+            moved = Layer(**{name: guarded(a.shape, a.dtype, a) for name, a in vars(layer).items()})
+            packed = functional.lstm(moved.x, functional.pack(moved.weights), moved.h0, moved.c0, tape=False)
+            out, gradients = moved.run_both()
+            assert (packed.y == out.y).all()
+            want, want_gradients = layer.reference()
+            assert_close("y", out.y, want.y, dtype)
+            for name in GRADIENTS:
+                assert_close(name, getattr(gradients, name), getattr(want_gradients, name), dtype)
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by calls of Linux's C library")
+@pytest.mark.parametrize("width", ["native", "8", "4"])
+def test_nothing_past_an_array_is_touched(run_python, width, request):
+    chosen = {} if width == "native" else {"NUMLSTM_VECTOR_WIDTH": width}
+    assert run_python(SCRIPT, request.path.parents[1], **chosen).stdout == "done\n"
