@@ -28,14 +28,14 @@ def chunk_count(rows, panels):
 
 
 @jit
-def gradient_tasks(tile, parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, start, stop):
-    """Add the gradients of tasks `start` to `stop` to dW_ih, dW_hh and db.
+def gradient_tasks(tile, parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add, start, stop):
+    """Compute the gradients of tasks `start` to `stop`.
 
     parts : into how many all tasks fall
     dz : (N, T, 4, H'); x : (N, T, I); y : (N, T, H) outputs of all steps; h0 : (N, H)
     sums : (H'/L, I + H + 1, 4L)  workspace: dW', a panel of gates after the other
     copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
-    dW_ih : (4H, I); dW_hh : (4H, H); db : (4H,)  accumulated into
+    dW_ih : (4H, I); dW_hh : (4H, H); db : (4H,)  written, or with `add` accumulated into
     """
     rows = x.shape[2] + y.shape[2] + 1
     panels = sums.shape[0]
@@ -53,7 +53,7 @@ def gradient_tasks(tile, parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, st
             for p in range(panel, panel + together):
                 _add_products(tile, dz, copies, part, sums, p, r0, r1, first, last)
         for p in range(panel, panel + together):
-            _add_to_gradients(sums, dz, p, r0, r1, dW_ih, dW_hh, db)
+            _write_gradients(sums, dz, p, r0, r1, dW_ih, dW_hh, db, add)
         task += together
 
 
@@ -90,8 +90,8 @@ def _add_products(tile, dz, copies, part, sums, panel, r0, r1, first, last):
 
 
 @jit
-def _add_to_gradients(sums, dz, panel, r0, r1, dW_ih, dW_hh, db):
-    """Add rows r0 to r1 of one panel of `sums`, transposed and without padding, to the gradients."""
+def _write_gradients(sums, dz, panel, r0, r1, dW_ih, dW_hh, db, add):
+    """Bring rows r0 to r1 of one panel of `sums`, transposed and without padding, to the gradients."""
     width = lanes(dz)
     units, inputs, hidden = dz.shape[3], dW_ih.shape[1], dW_hh.shape[1]
     for v in range(VECTORS):
@@ -100,23 +100,26 @@ def _add_to_gradients(sums, dz, panel, r0, r1, dW_ih, dW_hh, db):
         valid = min(width, hidden - unit)
         row = gate * hidden + unit
         sums_at = panel * (inputs + hidden + 1) * VECTORS * width + v * width
-        _add_transposed(sums, sums_at, r0, min(r1, inputs), dW_ih, 0, row, valid)
-        _add_transposed(sums, sums_at, max(r0, inputs), min(r1, inputs + hidden), dW_hh, inputs, row, valid)
+        _write_transposed(sums, sums_at, r0, min(r1, inputs), dW_ih, 0, row, valid, add)
+        _write_transposed(sums, sums_at, max(r0, inputs), min(r1, inputs + hidden), dW_hh, inputs, row, valid, add)
         if r1 == inputs + hidden + 1:
             for lane in range(valid):
-                db[row + lane] += sums[panel, inputs + hidden, v * width + lane]
+                gradient = sums[panel, inputs + hidden, v * width + lane]
+                db[row + lane] = db[row + lane] + gradient if add else gradient
 
 
 @jit
-def _add_transposed(sums, at, first, last, gradient, skipped, row, valid):
-    """Add rows `first` to `last` of the vector of `sums` at `at`, less the `skipped` rows, to `gradient` from `row` on."""
+def _write_transposed(sums, at, first, last, gradient, skipped, row, valid, add):
+    """Bring rows `first` to `last` of the vector of `sums` at `at`, less the `skipped`, to `gradient` from `row` on."""
     width = lanes(sums)
     columns, step = gradient.shape[1], sums.shape[2]
     count = max(0, last - first)
     place = row * columns + first - skipped
     squares = count // width * width if valid == width else 0
     for m in range(0, squares, width):
-        transpose_square(sums, at + (first + m) * step, step, gradient, place + m, columns, True)
+        transpose_square(sums, at + (first + m) * step, step, gradient, place + m, columns, add)
     for lane in range(valid):
         for m in range(squares, count):
-            gradient[row + lane, first + m - skipped] += load_element(sums, at + (first + m) * step + lane)
+            element = load_element(sums, at + (first + m) * step + lane)
+            column = first + m - skipped
+            gradient[row + lane, column] = gradient[row + lane, column] + element if add else element

@@ -102,15 +102,17 @@ def _deal(typingctx, kernel, runtime, total, arguments):
 
 
 @jit
-def forward(runtime, cell, x, h0, y, c, z, keep):
-    """sweeps.forward_rows over the batch."""
-    _deal(sweeps.forward_rows, runtime, x.shape[0], (cell, x, h0, y, c, z, keep))
+def forward(runtime, team, cell, x, h0, y, c, z, keep):
+    """sweeps.forward_part over the batch, or by a team."""
+    total = runtime.parts if team.size > 0 else x.shape[0]
+    _deal(sweeps.forward_part, runtime, total, (team, runtime.threads, cell, x, h0, y, c, z, keep))
 
 
 @jit
-def backward(runtime, cell, u, w, dy, dh, dc, c, z, dx):
-    """sweeps.backward_rows over the batch."""
-    _deal(sweeps.backward_rows, runtime, z.shape[0], (cell, u, w, dy, dh, dc, c, z, dx))
+def backward(runtime, team, cell, u, w, dy, dh, dc, c, z, dx):
+    """sweeps.backward_part over the batch, or by a team."""
+    total = runtime.parts if team.size > 0 else z.shape[0]
+    _deal(sweeps.backward_part, runtime, total, (team, runtime.threads, cell, u, w, dy, dh, dc, c, z, dx))
 
 
 @jit
@@ -131,10 +133,10 @@ def pack_columns(runtime, matrix, panels):
 
 
 @jit
-def weight_gradients(runtime, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db):
+def weight_gradients(runtime, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
-    _deal(gradients.gradient_tasks, runtime, total, (runtime.parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db))
+    _deal(gradients.gradient_tasks, runtime, total, (runtime.parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add))
 
 
 @jit

@@ -6,44 +6,43 @@ from .tile import ROWS, VECTORS, Left, Out, Right, panel_product
 
 
 @jit
-def packed_product(tile, rows, out, columns, bias, bias_step, left, panels, blocks):
-    """Compute ``out[row, j] = bias[j] + left right`` for j < columns, with the right operand packed by `pack_columns`.
+def packed_product(tile, rows, out, columns, bias, left, panels, p, blocks):
+    """Compute panel `p` of ``out[row, j] = bias[j] + left right``, with the right operand packed by `pack_columns`.
 
     tile : address of the panel product
-    out : Out, whose vector_step is one vector; nothing is written past `columns`
-    bias : pointer to V elements for each panel, `bias_step` elements apart
+    out : Out of column 0, whose vector_step is one vector; nothing is written past `columns`
+    bias : pointer to the panel's V elements
     left : Left over `blocks` blocks; panels : (ceil(columns / V), K, V), K rows in all blocks together
     """
     width = lanes(panels)
     panel, k = VECTORS * width, panels.shape[1] // blocks
-    for p in range(panels.shape[0]):
-        first = p * panel
-        init = Out(advance(bias, p * bias_step), 0, width)
-        right = Right(pointer(panels, p * panels.shape[1] * panel), panel, k * panel)
-        place = Out(advance(out.start, first), out.row_step, width)
-        whole = min(VECTORS, (columns - first) // width)
-        if whole > 0:
-            panel_product(tile, rows, whole, place, init, left, right, k, blocks)
-        rest = min(panel, columns - first) - whole * width
-        if rest > 0:  # columns that are no whole vector, by way of the stack
-            skip = whole * width
-            strip = stack_array(panels, ROWS)
-            for row in range(0, rows, ROWS):
-                some = min(ROWS, rows - row)
-                panel_product(
-                    tile,
-                    some,
-                    1,
-                    Out(pointer(strip, 0), width, width),
-                    Out(advance(init.start, skip), 0, width),
-                    Left(advance(left.start, row * left.row_step), left.row_step, left.k_step, left.block_step),
-                    Right(advance(right.start, skip), right.k_step, right.block_step),
-                    k,
-                    blocks,
-                )
-                for r in range(some):
-                    for lane in range(rest):
-                        store_element(place.start, (row + r) * out.row_step + skip + lane, strip[r * width + lane])
+    first = p * panel
+    init = Out(bias, 0, width)
+    right = Right(pointer(panels, p * panels.shape[1] * panel), panel, k * panel)
+    place = Out(advance(out.start, first), out.row_step, width)
+    whole = min(VECTORS, (columns - first) // width)
+    if whole > 0:
+        panel_product(tile, rows, whole, place, init, left, right, k, blocks)
+    rest = min(panel, columns - first) - whole * width
+    if rest > 0:  # columns that are no whole vector, by way of the stack
+        skip = whole * width
+        strip = stack_array(panels, ROWS)
+        for row in range(0, rows, ROWS):
+            some = min(ROWS, rows - row)
+            panel_product(
+                tile,
+                some,
+                1,
+                Out(pointer(strip, 0), width, width),
+                Out(advance(bias, skip), 0, width),
+                Left(advance(left.start, row * left.row_step), left.row_step, left.k_step, left.block_step),
+                Right(advance(right.start, skip), right.k_step, right.block_step),
+                k,
+                blocks,
+            )
+            for r in range(some):
+                for lane in range(rest):
+                    store_element(place.start, (row + r) * out.row_step + skip + lane, strip[r * width + lane])
 
 
 @jit
@@ -55,4 +54,5 @@ def dense_rows(tile, x, panels, bias, y, start, stop):
     inputs, columns = x.shape[1], y.shape[1]
     out = Out(pointer(y, start * columns), columns, lanes(y))
     left = Left(pointer(x, start * inputs), inputs, 1, 0)
-    packed_product(tile, stop - start, out, columns, pointer(bias, 0), panels.shape[2], left, panels, 1)
+    for p in range(panels.shape[0]):
+        packed_product(tile, stop - start, out, columns, pointer(bias, p * panels.shape[2]), left, panels, p, 1)

@@ -1,12 +1,15 @@
-"""The loops over time of one recurrent layer, forward and backward, for a range of batch rows.
+"""The loops over time of one recurrent layer, forward and backward, in parts.
 
-Rows are independent: any split of the batch gives the same bits. The caller hands over everything; nothing is allocated.
+A part is a range of batch rows, which are independent, or, where rows are too few for that, a range of hidden units of all
+rows: then the parts meet after every step. Any split gives the same bits. The caller hands over everything; nothing is
+allocated.
 """
 
 from .cells import cell_backward, cell_forward
 from .compiling import jit
 from .products import packed_product
 from .simd import constant_row, lanes, load, load_first, pointer, store, store_first
+from .team import join, meet
 from .tile import VECTORS, Left, Out, Right, panel_product
 
 # Steps are taken in blocks: what a block leaves behind is read again while it is still in the second-level cache. A block
@@ -23,9 +26,16 @@ def block_steps(rows, units):
 
 
 @jit
-def forward_rows(tile, cell, x, h0, y, c, z, keep, start, stop):
-    """Run rows `start` to `stop` of one layer over time.
+def _share(total, parts, part):
+    return total * part // parts, total * (part + 1) // parts
 
+
+@jit
+def forward_part(tile, team, threads, cell, x, h0, y, c, z, keep, start, stop):
+    """Run a part of one layer over time: rows `start` to `stop`, or as a member of a team some hidden units of all rows.
+
+    team : team.new_team; empty for none
+    threads : how many members the team can be expected to have
     cell : packed parameters (cells.LSTM)
     x : (N, T, I); h0 : (N, H)
     y : (N, T, H)  written: h of every step
@@ -34,25 +44,30 @@ def forward_rows(tile, cell, x, h0, y, c, z, keep, start, stop):
     keep : whether all steps' c and z are stored, for the backward pass
     """
     steps = x.shape[1]
-    block = z.shape[1]
-    if keep:
-        block = block_steps(stop - start, z.shape[3])
+    rank, members = join(team, threads)
+    if rank < 0:
+        return
+    if team.size > 0:
+        start, stop = 0, x.shape[0]
+    p0, p1 = _share(cell.h.shape[0], members, rank)
+    block = block_steps(stop - start, z.shape[3]) if keep else z.shape[1]
     for t0 in range(0, steps, block):
         t1 = min(steps, t0 + block)
         first = 0 if keep else t0  # the step that slot 0 of z holds
-        _project_inputs(tile, cell, x, z, first, t0, t1, start, stop)
+        _project_inputs(tile, cell, x, z, first, t0, t1, start, stop, p0, p1)
         for t in range(t0, t1):
-            _forward_step(tile, cell, h0, y, c, z, t - first, keep, t, start, stop)
+            _forward_step(tile, cell, h0, y, c, z, t - first, keep, t, start, stop, p0, p1)
+            meet(team, members, t + 1)
 
 
 @jit
-def _project_inputs(tile, cell, x, z, first, t0, t1, start, stop):
-    """Write ``z = x W + b`` for steps t0 to t1; tiles run along the longer of time and batch."""
+def _project_inputs(tile, cell, x, z, first, t0, t1, start, stop, p0, p1):
+    """Write ``z = x W + b`` of panels p0 to p1 for steps t0 to t1; tiles run along the longer of time and batch."""
     width = lanes(x)
     steps, inputs = x.shape[1], x.shape[2]
     units = z.shape[3]
     z_step, z_row = 4 * units, z.shape[1] * 4 * units
-    for p in range(units // width):
+    for p in range(p0, p1):
         right = Right(pointer(cell.x, p * inputs * VECTORS * width), VECTORS * width, 0)
         init = Out(pointer(cell.b, p * width), 0, units)
         if t1 - t0 >= stop - start:
@@ -68,14 +83,14 @@ def _project_inputs(tile, cell, x, z, first, t0, t1, start, stop):
 
 
 @jit
-def _forward_step(tile, cell, h0, y, c, z, slot, keep, t, start, stop):
-    """Add the recurrent product to step `t` of z and apply the cell, one vector of hidden units at a time."""
+def _forward_step(tile, cell, h0, y, c, z, slot, keep, t, start, stop, p0, p1):
+    """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time."""
     width = lanes(y)
     steps, hidden = y.shape[1], y.shape[2]
     units = z.shape[3]
     z_row, z_at = z.shape[1] * 4 * units, slot * 4 * units
     c_row, c_step = c.shape[1] * units, units if keep else 0
-    for p in range(units // width):
+    for p in range(p0, p1):
         j = p * width
         out = Out(pointer(z, start * z_row + z_at + j), z_row, units)
         right = Right(pointer(cell.h, p * hidden * VECTORS * width), VECTORS * width, 0)
@@ -104,27 +119,36 @@ def _forward_step(tile, cell, h0, y, c, z, slot, keep, t, start, stop):
 
 
 @jit
-def backward_rows(tile, cell, u, w, dy, dh, dc, c, z, dx, start, stop):
-    """Run rows `start` to `stop` of one layer back through time.
+def backward_part(tile, team, threads, cell, u, w, dy, dh, dc, c, z, dx, start, stop):
+    """Run a part of one layer back through time: rows `start` to `stop`, or as a member of a team some units of all rows.
 
+    team, threads : as in forward_part
     u : recurrent weights (4H, H) and w : input weights (4H, I), by layout.pack_columns; w unused without dx
     dy : (N, T, H), or (1, 1, H) where it is the same at every step
     dh, dc : (N, H')  gradients of the final states, zero in the padding; overwritten with those of the initial ones
-    c : (N, T+1, H'), as forward_rows left it
+    c : (N, T+1, H'), as forward_part left it
     z : (N, T, 4, H')  gates; overwritten with the gradients of the pre-activations
     dx : (N, T, I)  written; with I = 0 the inputs' gradient is left out
     """
     steps = z.shape[1]
+    rank, members = join(team, threads)
+    if rank < 0:
+        return
+    if team.size > 0:
+        start, stop = 0, z.shape[0]
+    q0, q1 = _share(u.shape[0], members, rank)
     block = block_steps(stop - start, z.shape[3])
     t1 = steps
     while t1 > 0:
         t0 = max(0, t1 - block)
         for t in range(t1 - 1, t0 - 1, -1):
-            _backward_step(tile, cell, u, dy, dh, dc, c, z, t, start, stop)
+            _backward_step(tile, cell, u, dy, dh, dc, c, z, t, start, stop, q0, q1)
+            meet(team, members, steps - t)
         if dx.shape[2] > 0:
-            _input_gradient(tile, w, dx, z, t0, t1, start, stop)
+            p0, p1 = _share(w.shape[0], members, rank)
+            _input_gradient(tile, w, dx, z, t0, t1, start, stop, p0, p1)
         t1 = t0
-    for q in range(u.shape[0]):
+    for q in range(q0, q1):
         _recurrent_product(tile, u, dh, z, q, -1, start, stop)
 
 
@@ -144,14 +168,14 @@ def _recurrent_product(tile, u, dh, z, q, t, start, stop):
 
 
 @jit
-def _backward_step(tile, cell, u, dy, dh, dc, c, z, t, start, stop):
-    """Bring dh from step t + 1 to step t and apply the cell's adjoint, a panel of hidden units at a time."""
+def _backward_step(tile, cell, u, dy, dh, dc, c, z, t, start, stop, q0, q1):
+    """Bring dh from step t + 1 to step t and apply the cell's adjoint, for panels q0 to q1 of hidden units."""
     width = lanes(z)
     steps, units = z.shape[1], z.shape[3]
     hidden = dy.shape[2]
     z_row, c_row = steps * 4 * units, c.shape[1] * units
     dy_row, dy_step = (dy.shape[1] * hidden, hidden) if dy.shape[1] == steps and dy.shape[0] == z.shape[0] else (0, 0)
-    for q in range(u.shape[0]):
+    for q in range(q0, q1):
         vectors = min(VECTORS, units // width - q * VECTORS)
         if t + 1 < steps:
             _recurrent_product(tile, u, dh, z, q, t, start, stop)
@@ -178,19 +202,19 @@ def _backward_step(tile, cell, u, dy, dh, dc, c, z, t, start, stop):
 
 
 @jit
-def _input_gradient(tile, w, dx, z, t0, t1, start, stop):
-    """Write ``dx = dz W`` for steps t0 to t1; tiles run along the longer of time and batch."""
+def _input_gradient(tile, w, dx, z, t0, t1, start, stop, p0, p1):
+    """Write panels p0 to p1 of ``dx = dz W`` for steps t0 to t1; tiles run along the longer of time and batch."""
     steps, units, inputs = z.shape[1], z.shape[3], dx.shape[2]
     z_step, z_row = 4 * units, steps * 4 * units
-    width = lanes(z)
-    zeros = constant_row(z, 0)
-    if t1 - t0 >= stop - start:
-        for n in range(start, stop):
-            out = Out(pointer(dx, (n * steps + t0) * inputs), inputs, width)
-            left = Left(pointer(z, n * z_row + t0 * z_step), z_step, 1, units)
-            packed_product(tile, t1 - t0, out, inputs, zeros, 0, left, w, 4)
-    else:
-        for t in range(t0, t1):
-            out = Out(pointer(dx, (start * steps + t) * inputs), steps * inputs, width)
-            left = Left(pointer(z, start * z_row + t * z_step), z_row, 1, units)
-            packed_product(tile, stop - start, out, inputs, zeros, 0, left, w, 4)
+    width, zeros = lanes(z), constant_row(z, 0)
+    for p in range(p0, p1):
+        if t1 - t0 >= stop - start:
+            for n in range(start, stop):
+                out = Out(pointer(dx, (n * steps + t0) * inputs), inputs, width)
+                left = Left(pointer(z, n * z_row + t0 * z_step), z_step, 1, units)
+                packed_product(tile, t1 - t0, out, inputs, zeros, left, w, p, 4)
+        else:
+            for t in range(t0, t1):
+                out = Out(pointer(dx, (start * steps + t) * inputs), steps * inputs, width)
+                left = Left(pointer(z, start * z_row + t * z_step), z_row, 1, units)
+                packed_product(tile, stop - start, out, inputs, zeros, left, w, p, 4)

@@ -99,7 +99,7 @@ from numlstm.kernels import gradients, sweeps
 x, w, u, b = (np.zeros(shape, np.float32) for shape in ((3, 4, 5), (28, 5), (28, 7), (28,)))
 out = functional.lstm(x, (w, u, b))
 functional.lstm_backward(out.tape, out.y)
-for kernel in (sweeps.forward_rows, sweeps.backward_rows, gradients.gradient_tasks):
+for kernel in (sweeps.forward_part, sweeps.backward_part, gradients.gradient_tasks):
     (assembly,) = kernel.inspect_asm().values()
     wide = re.findall(r"\\tv?(?:add|sub|mul|div|fn?m(?:add|sub)\\d+)[ps]d\\b.*|\\tv?cvt\\w*[ps]d\\b.*", assembly)
     calls = re.findall(r"\\b(?:expf?|tanhf?|powf?|fmaf?|nearbyintf?|rintf?)\\b", assembly)
