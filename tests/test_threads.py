@@ -12,12 +12,18 @@ import numlstm
 from numlstm import functional
 numlstm.set_num_threads(4)
 rng = np.random.default_rng(0)
-x = rng.standard_normal((16, 50, 32)).astype(np.float32)
-weights = tuple(rng.standard_normal(shape).astype(np.float32) / 8 for shape in ((256, 32), (256, 64), (256,)))
+layers = []
+for N, T, I, H in ((16, 50, 32, 64), (1, 60, 32, 192)):  # rows are split, hidden units are split
+    x = rng.standard_normal((N, T, I)).astype(np.float32)
+    weights = [rng.standard_normal(shape).astype(np.float32) / 8 for shape in ((4 * H, I), (4 * H, H), (4 * H,))]
+    layers.append((x, tuple(weights)))
 def run():
-    out = functional.lstm(x, weights)
-    gradients = functional.lstm_backward(out.tape, out.y)
-    return out.y.tobytes() + gradients.W_hh.tobytes() + gradients.x.tobytes()
+    bits = b""
+    for x, weights in layers:
+        out = functional.lstm(x, weights)
+        gradients = functional.lstm_backward(out.tape, out.y)
+        bits += out.y.tobytes() + gradients.W_hh.tobytes() + gradients.x.tobytes()
+    return bits
 want = run()
 """
 
@@ -112,6 +118,35 @@ assert results == {want}
 assert numba.threading_layer() == "workqueue"
 """
     run_python(LAYER + script, NUMBA_THREADING_LAYER="workqueue")
+
+
+@pytest.mark.parametrize("layer", ["default", "workqueue", "omp"])
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_a_team_of_parts_that_run_one_after_the_other(run_python, threads, layer):
+    """A barrier that waits for a part which its own thread has not begun would wait forever: four parts on one thread."""
+    script = LAYER + "numlstm.set_num_threads(1)\nassert run() == want\nprint('done')"
+    done = run_python(script, check=False, NUMBA_NUM_THREADS=threads, NUMBA_THREADING_LAYER=layer)
+    if "No threading layer could be loaded" in done.stderr:
+        pytest.skip(f"Numba has no layer {layer} here")
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_inside_a_parallel_region_of_the_users(run_python):
+    """Called back from each part of the user's own region, where a nested region runs on one thread."""
+    script = """
+import numba
+@numba.njit(parallel=True)
+def each(n):
+    for i in numba.prange(n):
+        with numba.objmode():
+            check()
+def check():
+    assert run() == want
+each(4)
+print("done")
+"""
+    done = run_python("import numba\n" + LAYER + script)
+    assert done.stdout == "done\n"
 
 
 def test_the_callers_own_thread_mask_is_left_alone(run_python):
