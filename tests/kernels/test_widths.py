@@ -10,11 +10,11 @@ from numlstm.kernels import target
 
 TESTS = Path(__file__).parents[1]
 CHOSEN = [
-    "numlstm/test_functional.py::test_sizes_past_every_block_match_the_reference",
-    "numlstm/test_functional.py::test_any_thread_count_gives_the_same_bits",
-    "numlstm/test_functional.py::test_any_split_of_the_batch_gives_the_same_bits",
+    "package/test_functional.py::test_sizes_past_every_block_match_the_reference",
+    "package/test_functional.py::test_any_thread_count_gives_the_same_bits",
+    "package/test_functional.py::test_any_split_of_the_batch_gives_the_same_bits",
     *(
-        f"numlstm/test_functional.py::test_outputs_and_all_gradients_match_the_reference[{steps}-{hidden}-{dtype}]"
+        f"package/test_functional.py::test_outputs_and_all_gradients_match_the_reference[{steps}-{hidden}-{dtype}]"
         for steps, hidden in ((1, 5), (3, 17), (7, 33), (2, 64))
         for dtype in ("float32", "float64")
     ),
