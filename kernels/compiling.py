@@ -71,8 +71,11 @@ def _delete_unused(base: Path) -> None:
 @functools.cache
 def cache_folder() -> Path | None:
     """Return the folder of this version on this CPU; None with caching off or no place for it. May be read-only."""
+    switch = os.environ.get(ENV_SWITCH) or "1"
+    if switch not in {"0", "1"}:
+        raise ValueError(f"{ENV_SWITCH} must be 0 or 1, not {switch!r}")
     base = base_folder()
-    if base is None or os.environ.get(ENV_SWITCH) == "0":
+    if base is None or switch == "0":
         return None
     try:
         folder = base / f"kernels-{_fingerprint()}"

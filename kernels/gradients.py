@@ -15,7 +15,7 @@ from .transpose import transpose_square
 
 CHUNK = 768  # rows of dW' in one task at the most
 SUMMED = 128  # (row, step) pairs in one stretch of the sum
-TOGETHER = 4  # tasks taken through a stretch together
+TOGETHER = 6  # tasks taken through a stretch together
 PANEL_COPY = SUMMED * VECTORS  # vectors
 FEWEST_TASKS = 24  # enough to deal out evenly, unless that leaves a chunk with less than
 FEWEST_ROWS = 24

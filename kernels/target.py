@@ -40,7 +40,7 @@ def _width() -> int:
     forced = os.environ.get(ENV_WIDTH)
     if forced:
         if forced not in {"4", "8", "16"}:
-            raise ImportError(f"{ENV_WIDTH} must be 4, 8 or 16 (float32 lanes of a vector), not {forced!r}")
+            raise ValueError(f"{ENV_WIDTH} must be 4, 8 or 16 (float32 lanes of a vector), not {forced!r}")
         return int(forced)
     features = host_features()
     if features.get("avx512f"):

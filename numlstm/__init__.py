@@ -7,11 +7,11 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._threads import get_num_threads, set_num_threads
 
-__version__ = "0.1.0"
+__version__ = "0.1.0.dev0"
 __all__ = ["functional", "get_num_threads", "set_num_threads"]
 
 _MODULES = {"functional"}
@@ -43,11 +43,15 @@ def _find_kernels_in_source_tree() -> None:
 _find_kernels_in_source_tree()
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+    from . import functional as functional
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

@@ -22,6 +22,11 @@ def get_num_threads() -> int:
     """Return how many threads a call may use.
 
     What `set_num_threads` said; else the environment variable NUMLSTM_NUM_THREADS; else the CPUs this process may run on.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable is not a positive integer.
     """
     global _chosen
     if _chosen is None:

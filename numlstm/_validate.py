@@ -10,10 +10,18 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Array = npt.NDArray[Any]
 
 
-def floating(name: str, value: object, dtype: np.dtype[Any] | None = None) -> Array:
-    """Return `value` as a C-contiguous, writable array in the machine's byte order: the same array where it is one.
+class _SameMemory:
+    """A read-only array's memory, to look at it through an array that is not marked so; kernels never write to inputs."""
 
-    Its dtype must be float32 or float64, and `dtype` where that is given: nothing is converted silently.
+    def __init__(self, array: Array) -> None:
+        self._keep_alive = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def floating(name: str, value: object, like: tuple[str, np.dtype[Any]] | None = None) -> Array:
+    """Return `value` as a C-contiguous array in the machine's byte order that is not marked read-only, copied if need be.
+
+    Its dtype must be float32 or float64, and that of the argument that `like` names: nothing is converted silently.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
@@ -22,12 +30,15 @@ def floating(name: str, value: object, dtype: np.dtype[Any] | None = None) -> Ar
         kind = array.dtype.newbyteorder("=")
     except Exception as error:  # whatever a list of lists or a foreign object has to say
         raise TypeError(f"{name} must be an array of float32 or float64: {error}") from error
-    expected = "float32 or float64" if dtype is None else f"{dtype}, like the other arguments"
-    if kind not in FLOATS or (dtype is not None and kind != dtype):
-        raise TypeError(f"{name} must be an array of {expected}, not {array.dtype}")
-    if array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative and array.flags.aligned:
-        return array
-    return np.array(array, kind, order="C")
+    if kind not in FLOATS or (like is not None and kind != like[1]):
+        expected = "float32 or float64" if like is None else f"{like[1]}, like {like[0]}"
+        came = str(array.dtype) if isinstance(value, np.ndarray) else f"{type(value).__name__} (as an array: {array.dtype})"
+        raise TypeError(f"{name} must be an array of {expected}, not {'None' if value is None else came}")
+    flags = array.flags
+    if not (flags.c_contiguous and array.dtype.isnative and flags.aligned):
+        return np.array(array, kind, order="C")
+    # A read-only array is another type to Numba, and so another compilation.
+    return array if flags.writeable or array.size == 0 else np.asarray(_SameMemory(array))
 
 
 def shape(name: str, array: Array, expected: dict[str, int | None], because: str = "") -> None:
@@ -39,11 +50,11 @@ def shape(name: str, array: Array, expected: dict[str, int | None], because: str
     raise ValueError(f"{name} must have shape ({axes}){because}, not {array.shape}")
 
 
-def optional_state(name: str, value: object, batch: int, hidden: int, dtype: np.dtype[Any]) -> Array | None:
+def optional_state(name: str, value: object, batch: int, hidden: int, like: tuple[str, np.dtype[Any]]) -> Array | None:
     """Return a state (N, H), or None as it came."""
     if value is None:
         return None
-    array = floating(name, value, dtype)
+    array = floating(name, value, like)
     shape(name, array, {"N": batch, "H": hidden})
     return array
 
@@ -51,13 +62,23 @@ def optional_state(name: str, value: object, batch: int, hidden: int, dtype: np.
 def lstm_weights(weights: object) -> tuple[Array, Array, Array]:
     """Return (W_ih, W_hh, b) of one dtype and of shapes (4H, I), (4H, H), (4H,)."""
     if not isinstance(weights, (tuple, list)) or len(weights) != 3:
-        came = f"{len(weights)} items" if isinstance(weights, (tuple, list)) else type(weights).__name__
-        raise TypeError(f"weights must be (W_ih, W_hh, b), an LSTMWeights or what functional.pack returns, not {came}")
+        came, hint = type(weights).__name__, ""
+        if isinstance(weights, np.ndarray):
+            hint = ": put the three arrays into one tuple"
+        elif isinstance(weights, (tuple, list)):
+            came = f"{len(weights)} items"
+            hint = ": add PyTorch's two biases, b = b_ih + b_hh" if len(weights) == 4 else ""
+        raise TypeError(f"weights must be (W_ih, W_hh, b), an LSTMWeights or what functional.pack returns, not {came}{hint}")
     W_ih = floating("W_ih", weights[0])
-    W_hh = floating("W_hh", weights[1], W_ih.dtype)
-    b = floating("b", weights[2], W_ih.dtype)
+    W_hh = floating("W_hh", weights[1], ("W_ih", W_ih.dtype))
+    b = floating("b", weights[2], ("W_ih", W_ih.dtype))
     if W_hh.ndim != 2 or W_hh.shape[0] != 4 * W_hh.shape[1] or W_hh.shape[1] == 0:
-        raise ValueError(f"W_hh must have shape (4H, H) with H at least 1, not {W_hh.shape}")
+        hint = ""
+        if W_hh.ndim == 2 and W_hh.shape[1] == 4 * W_hh.shape[0] > 0:
+            hint = ": it looks transposed"
+        elif W_ih.ndim == 2 and W_ih.shape[0] == 4 * W_ih.shape[1]:
+            hint = ": W_ih and W_hh look swapped"
+        raise ValueError(f"W_hh must have shape (4H, H) with H at least 1, not {W_hh.shape}{hint}")
     gates = W_hh.shape[0]
     shape("W_ih", W_ih, {"4H": gates, "I": None}, f" to go with W_hh {W_hh.shape}")
     if W_ih.shape[1] == 0:

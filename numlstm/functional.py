@@ -57,7 +57,7 @@ class Tape:
 class LSTMOutput(NamedTuple):
     """Result of `lstm`.
 
-    y : (N, T, H)  output of every step
+    y : (N, T, H)  output of every step; read-only if there is a tape, which refers to it
     h, c : (N, H)  states after the last step
     tape : what `lstm_backward` needs, or None
     """
@@ -82,13 +82,13 @@ class Gradients(NamedTuple):
     c0: Array
 
 
-def pack(weights: LSTMWeights | tuple[Array, Array, Array]) -> PackedWeights:
+def pack(weights: LSTMWeights | tuple[Array, Array, Array] | PackedWeights) -> PackedWeights:
     """Bring weights into the engine's layout once, for many calls of ``lstm(..., tape=False)``.
 
     Parameters
     ----------
     weights : (W_ih (4H, I), W_hh (4H, H), b (4H,))
-        All float32 or all float64, gate blocks in the order i, f, g, o.
+        All float32 or all float64, gate blocks in the order i, f, g, o. Packed weights are returned as they are.
 
     Raises
     ------
@@ -99,6 +99,8 @@ def pack(weights: LSTMWeights | tuple[Array, Array, Array]) -> PackedWeights:
     """
     from . import backend
 
+    if isinstance(weights, PackedWeights):
+        return weights
     checked = LSTMWeights(*_validate.lstm_weights(weights))
     return PackedWeights(checked, backend.pack(*checked))
 
@@ -130,9 +132,10 @@ def lstm(
         States before the first step; zeros if left out.
     tape : bool
         Whether to keep what `lstm_backward` needs: about 5 H numbers for each step of each sequence. Without it is faster.
-        The tape refers to x, h0, the weights and y without a copy: leave them unchanged until it is consumed.
+        The tape refers to x, h0, the weights and y without a copy: leave them unchanged until it is consumed; y is
+        marked read-only for that.
     lengths, recompute, compute_dtype : None
-        Not available in this version.
+        Not available in this version; anything else raises NotImplementedError.
 
     Returns
     -------
@@ -158,15 +161,21 @@ def lstm(
     else:
         engine_weights = W_ih, W_hh, _ = _validate.lstm_weights(weights)
         inputs, hidden, dtype = W_ih.shape[1], W_hh.shape[1], W_ih.dtype
-    x = _validate.floating("x", x, dtype)
+    like = "the weights", dtype
+    x = _validate.floating("x", x, like)
+    if x.ndim == 2 and x.shape[1] == inputs:
+        raise ValueError(f"x must have shape (N, T, I={inputs}), not {x.shape}: for one sequence pass x[np.newaxis]")
     _validate.shape("x", x, {"N": None, "T": None, "I": inputs}, " to go with the weights")
-    h0 = _validate.optional_state("h0", h0, x.shape[0], hidden, dtype)
-    c0 = _validate.optional_state("c0", c0, x.shape[0], hidden, dtype)
+    h0 = _validate.optional_state("h0", h0, x.shape[0], hidden, like)
+    c0 = _validate.optional_state("c0", c0, x.shape[0], hidden, like)
     y, h, c, content = backend.forward(x, engine_weights, h0, c0, tape)
-    return LSTMOutput(y, h, c, None if content is None else Tape(content))
+    if content is None:
+        return LSTMOutput(y, h, c, None)
+    y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
+    return LSTMOutput(y, h, c, Tape(content))
 
 
-def lstm_backward(tape: Tape, dy: Array | None, dh: Array | None = None, dc: Array | None = None) -> Gradients:
+def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, dc: Array | None = None) -> Gradients:
     """Return the gradients of one call of `lstm`, by backpropagation through time (Werbos 1990).
 
     Parameters
@@ -196,10 +205,10 @@ def lstm_backward(tape: Tape, dy: Array | None, dh: Array | None = None, dc: Arr
         raise TypeError(f"tape must be the tape of functional.lstm(..., tape=True), not {type(tape).__name__}")
     (batch, steps, hidden), dtype = tape._shape, tape._dtype
     if dy is not None:
-        dy = _validate.floating("dy", dy, dtype)
+        dy = _validate.floating("dy", dy, ("y", dtype))
         _validate.shape("dy", dy, {"N": batch, "T": steps, "H": hidden}, ", that of y")
-    dh = _validate.optional_state("dh", dh, batch, hidden, dtype)
-    dc = _validate.optional_state("dc", dc, batch, hidden, dtype)
+    dh = _validate.optional_state("dh", dh, batch, hidden, ("y", dtype))
+    dc = _validate.optional_state("dc", dc, batch, hidden, ("y", dtype))
     try:
         content = tape._box.pop()
     except IndexError:

@@ -57,6 +57,10 @@ def test_switched_off_it_writes_nothing(run_python, tmp_path):
     assert not folder.exists()
 
 
+def test_the_switch_is_0_or_1(run_python):
+    assert "NUMLSTM_CACHE must be 0 or 1, not 'off'" in run_python(RUN, check=False, NUMLSTM_CACHE="off").stderr
+
+
 def test_an_edited_helper_gives_the_new_result(run_python, tmp_path):
     """Numba's own cache would serve the old code: the edited function is one that the cached kernels import."""
     copy = tmp_path / "copy" / "numlstm"

@@ -30,7 +30,7 @@ def test_a_dtype_that_is_no_float(parts, name, dtype):
 
 @pytest.mark.parametrize("name", ["x", "W_hh", "b", "h0", "c0"])
 def test_a_mixture_of_float_types(parts, name):
-    with pytest.raises(TypeError, match=f"^{name} must be an array of float32, like the other arguments, not float64$"):
+    with pytest.raises(TypeError, match=f"^{name} must be an array of float32, like (the weights|W_ih), not float64$"):
         _run(parts, **{name: parts[name].astype(np.float64)})
 
 
@@ -38,6 +38,8 @@ def test_a_mixture_of_float_types(parts, name):
     ("name", "shape", "message"),
     [
         ("x", (3, 4), r"x must have shape \(N, T, I=2\) to go with the weights, not \(3, 4\)"),
+        ("x", (4, 2), r"x must have shape \(N, T, I=2\), not \(4, 2\): for one sequence pass x\[np.newaxis\]"),
+        ("W_hh", (5, 20), r"W_hh must have shape \(4H, H\) with H at least 1, not \(5, 20\): it looks transposed"),
         ("x", (3, 4, 3), r"x must have shape \(N, T, I=2\) to go with the weights, not \(3, 4, 3\)"),
         ("x", (), r"x must have shape \(N, T, I=2\)"),
         ("W_ih", (19, 2), r"W_ih must have shape \(4H=20, I\) to go with W_hh \(20, 5\), not \(19, 2\)"),
@@ -57,6 +59,33 @@ def test_a_shape_that_does_not_fit(parts, name, shape, message):
         _run(parts, **{name: np.zeros(shape, np.float32)})
 
 
+@pytest.mark.parametrize(
+    ("value", "came"), [(None, "None"), ([[[1.0, 2.0]]], r"list \(as an array: float64\)"), ("x", r"str \(as .*\)")]
+)
+def test_what_came_is_called_by_its_type(parts, value, came):
+    with pytest.raises(TypeError, match=f"^x must be an array of float32, like the weights, not {came}$"):
+        _run(parts, x=value)
+
+
+def test_weights_that_look_swapped(parts):
+    square = np.zeros((20, 5), np.float32)
+    with pytest.raises(ValueError, match="W_ih and W_hh look swapped"):
+        _run(parts, W_ih=square, W_hh=np.zeros((20, 2), np.float32))
+
+
+def test_the_output_that_a_tape_refers_to_cannot_be_changed(parts):
+    out = _run(parts)
+    with pytest.raises(ValueError, match="read-only"):
+        out.y[:] *= 2
+    inference = functional.lstm(parts["x"], (parts["W_ih"], parts["W_hh"], parts["b"]), tape=False)
+    inference.y[:] *= 2
+
+
+def test_packing_twice_is_packing_once(parts):
+    packed = functional.pack((parts["W_ih"], parts["W_hh"], parts["b"]))
+    assert functional.pack(packed) is packed
+
+
 def test_masked_arrays_are_refused(parts):
     with pytest.raises(TypeError, match="x must be a plain array, not a masked one"):
         _run(parts, x=np.ma.masked_array(parts["x"], parts["x"] > 0))
@@ -73,7 +102,17 @@ def test_what_is_no_array(parts, value):
         _run(parts, x=value)
 
 
-@pytest.mark.parametrize(("weights", "came"), [(None, "NoneType"), ((1, 2), "2 items"), ("abcd", "str"), ({}, "dict")])
+@pytest.mark.parametrize(
+    ("weights", "came"),
+    [
+        (None, "NoneType"),
+        ((1, 2), "2 items"),
+        ((1, 2, 3, 4), r"4 items: add PyTorch's two biases, b = b_ih \+ b_hh"),
+        (np.zeros(3), "ndarray: put the three arrays into one tuple"),
+        ("abcd", "str"),
+        ({}, "dict"),
+    ],
+)
 def test_weights_that_are_no_triple(parts, weights, came):
     with pytest.raises(TypeError, match=f"weights must be .*not {came}$"):
         functional.lstm(parts["x"], weights)
@@ -110,7 +149,7 @@ def test_a_wrong_gradient_does_not_consume_the_tape(parts):
     out = _run(parts)
     with pytest.raises(ValueError, match=r"dy must have shape \(N=3, T=4, H=5\), that of y, not \(3, 4, 6\)"):
         functional.lstm_backward(out.tape, np.ones((3, 4, 6), np.float32))
-    with pytest.raises(TypeError, match="dh must be an array of float32, like the other arguments, not float64"):
+    with pytest.raises(TypeError, match="dh must be an array of float32, like y, not float64"):
         functional.lstm_backward(out.tape, out.y, dh=np.ones((3, 5)))
     with pytest.raises(ValueError, match=r"dc must have shape \(N=3, H=5\)"):
         functional.lstm_backward(out.tape, out.y, dc=np.ones((3, 4), np.float32))
