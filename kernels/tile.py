@@ -244,9 +244,9 @@ _PANEL_PRODUCTS = {
 
 
 def panel_product_address(dtype) -> int:
-    """Return the address of the panel product for `dtype`, compiled at the first call. Kernels get it as an argument:
+    """Return the address of the panel product for `dtype`, compiled at the first call.
 
-    so the tiles, most of the machine code, are compiled once and not again into every kernel that uses them.
+    Kernels get it as an argument, so that the tiles, most of the machine code, are not compiled again into each of them.
     """
     return _PANEL_PRODUCTS[from_dtype(np.dtype(dtype))].address
 
