@@ -32,10 +32,12 @@ def gradient_tasks(tile, parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, ad
     """Compute the gradients of tasks `start` to `stop`.
 
     parts : into how many all tasks fall
-    dz : (N, T, 4, H'); x : (N, T, I); y : (N, T, H) outputs of all steps; h0 : (N, H)
-    sums : (H'/L, I + H + 1, 4L)  workspace: dW', a panel of gates after the other
+    dz : (N, T, G, H') of G gates, G H' a multiple of 4L; x : (N, T, I); y : (N, T, H) outputs of all steps; h0 : (N, H)
+    sums : (G H'/4L, I + H + 1, 4L)  workspace: dW', a panel of gates after the other
     copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
-    dW_ih : (4H, I); dW_hh : (4H, H); db : (4H,)  written, or with `add` accumulated into
+    dW_ih : (G U, I); dW_hh : (G U, H); db : (G U,)  written, or with `add` accumulated into
+
+    A recurrent layer has U = H units; a dense one is a gate (G = 1) of U outputs and no recurrence (H = 0).
     """
     rows = x.shape[2] + y.shape[2] + 1
     panels = sums.shape[0]
@@ -79,7 +81,7 @@ def _copy_rows(copies, part, x, y, h0, first, last, r0, r1):
 def _add_products(tile, dz, copies, part, sums, panel, r0, r1, first, last):
     """Add the products of the pairs `first` to `last`, copied by _copy_rows, to rows r0 to r1 of one panel of `sums`."""
     width = lanes(dz)
-    size, gates = VECTORS * width, 4 * dz.shape[3]
+    size, gates = VECTORS * width, dz.shape[2] * dz.shape[3]
     panel_copy = stack_array(dz, PANEL_COPY)
     for pair in range(first, last):
         copy(pointer(dz, pair * gates + panel * size), pointer(panel_copy, (pair - first) * size), size)
@@ -93,12 +95,13 @@ def _add_products(tile, dz, copies, part, sums, panel, r0, r1, first, last):
 def _write_gradients(sums, dz, panel, r0, r1, dW_ih, dW_hh, db, add):
     """Bring rows r0 to r1 of one panel of `sums`, transposed and without padding, to the gradients."""
     width = lanes(dz)
-    units, inputs, hidden = dz.shape[3], dW_ih.shape[1], dW_hh.shape[1]
+    padded, inputs, hidden = dz.shape[3], dW_ih.shape[1], dW_hh.shape[1]
+    units = db.shape[0] // dz.shape[2]
     for v in range(VECTORS):
         column = (panel * VECTORS + v) * width
-        gate, unit = divmod(column, units)
-        valid = min(width, hidden - unit)
-        row = gate * hidden + unit
+        gate, unit = divmod(column, padded)
+        valid = min(width, units - unit)
+        row = gate * units + unit
         sums_at = panel * (inputs + hidden + 1) * VECTORS * width + v * width
         _write_transposed(sums, sums_at, r0, min(r1, inputs), dW_ih, 0, row, valid, add)
         _write_transposed(sums, sums_at, max(r0, inputs), min(r1, inputs + hidden), dW_hh, inputs, row, valid, add)

@@ -35,22 +35,40 @@ def pack_gates(tile, weights, panels, start, stop):
     weights : (4H, K); panels : (H'/L, K, 4L), element [p, k, gate * L + lane] is weights[gate * H + p * L + lane, k].
     """
     width = lanes(weights)
-    units, inputs = weights.shape[0] // 4, weights.shape[1]
+    units = weights.shape[0] // 4
     for p in range(start, stop):
-        valid = min(width, units - p * width)
-        squares = inputs // width * width if valid == width else 0
-        if valid < width:
-            for k in range(inputs):
-                for lane in range(4 * width):
-                    panels[p, k, lane] = 0
         for gate in range(4):
-            row, column = gate * units + p * width, gate * width
-            for k in range(0, squares, width):
-                place = (p * inputs + k) * 4 * width + column
-                transpose_square(weights, row * inputs + k, inputs, panels, place, 4 * width, False)
-            for lane in range(valid):
-                for k in range(squares, inputs):
-                    panels[p, k, column + lane] = weights[row + lane, k]
+            _pack_vector(weights, gate * units + p * width, min(width, units - p * width), panels, p, gate)
+
+
+@jit
+def pack_rows(tile, weights, panels, start, stop):
+    """Pack panels `start` to `stop` for y = x W': one panel holds V rows of the weights.
+
+    weights : (C, K); panels : (ceil(C / V), K, V), element [p, k, j] is weights[p * V + j, k], or zero past row C.
+    """
+    width = lanes(weights)
+    for p in range(start, stop):
+        for v in range(4):
+            row = (4 * p + v) * width
+            _pack_vector(weights, row, max(0, min(width, weights.shape[0] - row)), panels, p, v)
+
+
+@jit
+def _pack_vector(weights, row, valid, panels, p, v):
+    """Write `valid` rows of the weights from `row` on to vector `v` of panel `p`, and zeros to its other lanes."""
+    width = lanes(weights)
+    inputs = weights.shape[1]
+    squares = inputs // width * width if valid == width else 0
+    for k in range(0, squares, width):
+        place = (p * inputs + k) * 4 * width + v * width
+        transpose_square(weights, row * inputs + k, inputs, panels, place, 4 * width, False)
+    for lane in range(width):
+        for k in range(squares, inputs):
+            if lane < valid:
+                panels[p, k, v * width + lane] = weights[row + lane, k]
+            else:
+                panels[p, k, v * width + lane] = 0
 
 
 @jit

@@ -14,9 +14,9 @@ from numba.core import cgutils
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
-from . import gradients, layout, products, sweeps
+from . import activations, dropout, embedding, gradients, layout, losses, products, sweeps, updates
 from .compiling import CFunction, jit
-from .simd import INT, int_constant
+from .simd import INT, int_constant, lanes
 
 _BYTES = ir.IntType(8).as_pointer()
 _KERNEL = ir.FunctionType(ir.VoidType(), [_BYTES, INT, INT])
@@ -143,3 +143,66 @@ def weight_gradients(runtime, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add)
 def dense(runtime, x, panels, bias, y):
     """products.dense_rows over the rows."""
     _deal(products.dense_rows, runtime, x.shape[0], (x, panels, bias, y))
+
+
+@jit
+def pack_rows(runtime, weights, panels):
+    """layout.pack_rows over all panels."""
+    _deal(layout.pack_rows, runtime, panels.shape[0], (weights, panels))
+
+
+@jit
+def activate(runtime, kind, z, y):
+    """activations.activate over the rows."""
+    _deal(activations.activate, runtime, z.shape[0], (kind, z, y))
+
+
+@jit
+def differentiate(runtime, kind, y, dy, dz):
+    """activations.differentiate over the rows."""
+    _deal(activations.differentiate, runtime, dy.shape[0], (kind, y, dy, dz))
+
+
+@jit
+def drop(runtime, key, rate, x, y):
+    """dropout.dropout over the rows."""
+    _deal(dropout.dropout, runtime, x.shape[0], (key, rate, x, y))
+
+
+@jit
+def gather(runtime, table, indices, y):
+    """embedding.gather over the rows."""
+    _deal(embedding.gather, runtime, indices.shape[0], (table, indices, y))
+
+
+@jit
+def scatter(runtime, indices, dy, dtable):
+    """embedding.scatter over the columns."""
+    _deal(embedding.scatter, runtime, dtable.shape[1], (indices, dy, dtable))
+
+
+@jit
+def loss(runtime, loss, prediction, target, weights, scale, gradient, values):
+    """losses.loss_rows over the rows; returns the sum of the values."""
+    _deal(losses.loss_rows, runtime, values.shape[0], (loss, prediction, target, weights, scale, gradient, values))
+    total = 0.0
+    for r in range(values.shape[0]):
+        total += values[r]
+    return total
+
+
+@jit
+def update(runtime, rule, parameters, gradient, slots, scale, bound):
+    """updates.update over the vectors of a parameter."""
+    vectors = -(-gradient.shape[0] // lanes(gradient))
+    _deal(updates.update, runtime, vectors, (rule, parameters, gradient, slots, scale, bound))
+
+
+@jit
+def sum_of_squares(runtime, gradient, sums):
+    """updates.squares over all stretches; returns the sum."""
+    _deal(updates.squares, runtime, sums.shape[0], (gradient, sums))
+    total = 0.0
+    for stretch in range(sums.shape[0]):
+        total += sums[stretch]
+    return total

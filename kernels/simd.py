@@ -146,6 +146,62 @@ def constant(typingctx, like, value):
     return signature(like, like, value), emit
 
 
+@intrinsic
+def splat(typingctx, like, number):
+    """Return `number`, a scalar of the element type of the array `like`, in every lane."""
+    if not (is_float_array(like) and number == like.dtype):
+        return None
+    kind = vec_of(number)
+
+    def emit(context, builder, sig, args):
+        return splat_value(builder, args[1], kind.ir_type)
+
+    return signature(kind, like, number), emit
+
+
+@intrinsic
+def sqrt(typingctx, value):
+    """Return the square root of each lane."""
+    if not isinstance(value, Vec):
+        return None
+
+    def emit(context, builder, sig, args):
+        kind = value.ir_type
+        name = f"llvm.sqrt.v{kind.count}f{8 * _element_bytes(kind)}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name)
+        return builder.call(function, args)
+
+    return signature(value, value), emit
+
+
+@intrinsic
+def clamp(typingctx, value, bound):
+    """Return each lane limited to -bound..bound; a NaN stays one."""
+    if not (isinstance(value, Vec) and value == bound):
+        return None
+
+    def emit(context, builder, sig, args):
+        value, bound = args
+        low = builder.fneg(bound)
+        value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+        return builder.select(builder.fcmp_ordered(">", value, bound), bound, value)
+
+    return signature(value, value, bound), emit
+
+
+@intrinsic
+def maximum(typingctx, a, b):
+    """Return the greater of two vectors' lanes, `a` where either is a NaN."""
+    if not (isinstance(a, Vec) and a == b):
+        return None
+
+    def emit(context, builder, sig, args):
+        a, b = args
+        return builder.select(builder.fcmp_ordered("<", a, b), b, a)
+
+    return signature(a, a, b), emit
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 

@@ -5,8 +5,11 @@ Strict: float32 or float64, and all arrays alike. Everything is batch-first; gat
 
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
+
 from . import _validate
 from ._validate import Array
+from ._workspace import aligned_empty, give_back, take
 
 __all__ = ["Gradients", "LSTMOutput", "LSTMWeights", "PackedWeights", "Tape", "lstm", "lstm_backward", "pack"]
 
@@ -45,7 +48,8 @@ class Tape:
 
     def __init__(self, content: Any) -> None:
         self._box = [content]  # emptied by what consumes it, in one step even when threads compete
-        self._shape, self._dtype = content.y.shape, content.y.dtype
+        y = content[2][2]
+        self._shape, self._dtype = y.shape, y.dtype
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a tape serves one backward pass in its process: it cannot be copied or pickled")
@@ -102,7 +106,9 @@ def pack(weights: LSTMWeights | tuple[Array, Array, Array] | PackedWeights) -> P
     if isinstance(weights, PackedWeights):
         return weights
     checked = LSTMWeights(*_validate.lstm_weights(weights))
-    return PackedWeights(checked, backend.pack(*checked))
+    cell = backend.empty_cell(checked.W_ih.shape[1], checked.W_hh.shape[1], checked.b.dtype, aligned_empty)
+    backend.pack(*checked, cell)
+    return PackedWeights(checked, cell)
 
 
 def lstm(
@@ -156,11 +162,11 @@ def lstm(
     if isinstance(weights, PackedWeights):
         if tape:
             raise ValueError("weights are packed, which is for inference: pass tape=False, or the weights as they were")
-        engine_weights = weights._cell
+        cell, checked = weights._cell, None
         inputs, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
     else:
-        engine_weights = W_ih, W_hh, _ = _validate.lstm_weights(weights)
-        inputs, hidden, dtype = W_ih.shape[1], W_hh.shape[1], W_ih.dtype
+        cell, checked = None, _validate.lstm_weights(weights)
+        inputs, hidden, dtype = checked[0].shape[1], checked[1].shape[1], checked[0].dtype
     like = "the weights", dtype
     x = _validate.floating("x", x, like)
     if x.ndim == 2 and x.shape[1] == inputs:
@@ -168,11 +174,20 @@ def lstm(
     _validate.shape("x", x, {"N": None, "T": None, "I": inputs}, " to go with the weights")
     h0 = _validate.optional_state("h0", h0, x.shape[0], hidden, like)
     c0 = _validate.optional_state("c0", c0, x.shape[0], hidden, like)
-    y, h, c, content = backend.forward(x, engine_weights, h0, c0, tape)
-    if content is None:
-        return LSTMOutput(y, h, c, None)
-    y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
-    return LSTMOutput(y, h, c, Tape(content))
+    batch, steps, _ = x.shape
+    if checked is not None:
+        cell = backend.empty_cell(inputs, hidden, dtype, take)
+        backend.pack(*checked, cell)
+    sweep = backend.Recurrent((batch, steps, inputs, hidden), dtype, tape, take)
+    y = np.empty((batch, steps, hidden), dtype)
+    h0 = np.zeros((batch, hidden), dtype) if h0 is None else h0
+    sweep.forward(x, cell, h0, c0, y)
+    h, c = (y[:, -1] if steps else h0).copy(), sweep.c[:, -1, :hidden].copy()
+    if tape and checked is not None:
+        y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
+        return LSTMOutput(y, h, c, Tape((sweep, cell, (x, h0, y), checked)))
+    give_back(*sweep.arrays, *(() if checked is None else cell))
+    return LSTMOutput(y, h, c, None)
 
 
 def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, dc: Array | None = None) -> Gradients:
@@ -199,8 +214,6 @@ def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, 
     ValueError
         If the tape is consumed already, or for shapes other than y's and h's.
     """
-    from . import backend
-
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be the tape of functional.lstm(..., tape=True), not {type(tape).__name__}")
     (batch, steps, hidden), dtype = tape._shape, tape._dtype
@@ -213,4 +226,11 @@ def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, 
         content = tape._box.pop()
     except IndexError:
         raise ValueError("tape is consumed: one call of lstm serves one lstm_backward; run lstm again") from None
-    return Gradients(*backend.backward(content, dy, dh, dc))
+    sweep, cell, inputs, weights = content
+    dx = np.empty_like(inputs[0])
+    sums = dW_ih, dW_hh, db = tuple(np.empty_like(array) for array in weights)
+    sweep.prepare_backward(inputs_gradient=True)
+    states = sweep.backward(cell, weights[:2], inputs, (dy, dh, dc), dx, sums, False)
+    dh0, dc0 = (state.copy() for state in states)
+    give_back(*sweep.arrays, *cell)
+    return Gradients(dx, dW_ih, dW_hh, db, dh0, dc0)

@@ -1,0 +1,28 @@
+"""The bridge to the compiled kernels, and their only importer: lays out memory, chooses the split, calls.
+
+Arrays that come in are checked already (`_validate`); nothing is checked here. What keeps memory from call to call gets it
+from the function `take` that it is made with, and is good for batches of the one shape it was made for.
+"""
+
+from .feedforward import ACTIVATIONS, Dense, drop, gather, scatter
+from .recurrent import Recurrent, empty_cell, pack
+from .runtime import describe
+from .training import LOSSES, RULES, SLOTS, norm, run_loss, update
+
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "RULES",
+    "SLOTS",
+    "Dense",
+    "Recurrent",
+    "describe",
+    "drop",
+    "empty_cell",
+    "gather",
+    "norm",
+    "pack",
+    "run_loss",
+    "scatter",
+    "update",
+]
