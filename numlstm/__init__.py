@@ -12,9 +12,53 @@ from typing import TYPE_CHECKING, Any
 from ._threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0.dev0"
-__all__ = ["functional", "get_num_threads", "set_num_threads"]
 
-_MODULES = {"functional"}
+# Where the public names are defined: modules are imported when one is asked for.
+_DEFINED_IN = {
+    "models": ("Sequential", "load"),
+    "layers": ("LSTM", "Dense", "Dropout", "Embedding", "Input"),
+    "trainer": ("History", "Trainer"),
+    "files": ("FileFormatError",),
+}
+_MODULES = (
+    "backend",
+    "callbacks",
+    "files",
+    "functional",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "trainer",
+    "utils",
+)
+_HOME = {name: module for module, names in _DEFINED_IN.items() for name in names}
+__all__ = [
+    "LSTM",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "FileFormatError",
+    "History",
+    "Input",
+    "Sequential",
+    "Trainer",
+    "callbacks",
+    "functional",
+    "get_num_threads",
+    "initializers",
+    "layers",
+    "load",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "set_num_threads",
+    "trainer",
+    "utils",
+]
 
 
 def _find_kernels_in_source_tree() -> None:
@@ -44,10 +88,16 @@ _find_kernels_in_source_tree()
 
 
 if TYPE_CHECKING:
-    from . import functional as functional
+    from . import callbacks, functional, initializers, layers, losses, metrics, models, optimizers, trainer, utils
+    from .files import FileFormatError
+    from .layers import LSTM, Dense, Dropout, Embedding, Input
+    from .models import Sequential, load
+    from .trainer import History, Trainer
 else:
 
     def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
         if name in _MODULES:
             return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,7 @@
 """The only place that checks or coerces what users pass: TypeError for a dtype, ValueError for a shape or a value."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,60 @@ def floating(name: str, value: object, like: tuple[str, np.dtype[Any]] | None = 
         return np.array(array, kind, order="C")
     # A read-only array is another type to Numba, and so another compilation.
     return array if flags.writeable or array.size == 0 else np.asarray(_SameMemory(array))
+
+
+def numeric(name: str, value: object, dtype: np.dtype[Any]) -> Array:
+    """Return numbers of any kind as a C-contiguous array of the model's dtype: what models and layers take."""
+    array = _as_array(name, value, "numbers")
+    if array.dtype == dtype:
+        return floating(name, array)
+    return np.array(array, dtype, order="C")
+
+
+def indices(name: str, value: object, count: int) -> Array:
+    """Return whole numbers in 0..count-1, of any integer dtype or floats without a fraction, as int64."""
+    array = _as_array(name, value, "whole numbers")
+    whole = np.ascontiguousarray(array, np.int64) if array.dtype.kind != "f" else _rounded(name, array)
+    if whole.size and not (0 <= whole.min() and whole.max() < count):
+        place = np.unravel_index(int(np.argmax((whole < 0) | (whole >= count))), whole.shape)
+        where = ", ".join(map(str, place))
+        raise ValueError(f"{name} must be whole numbers from 0 to {count - 1}, but {name}[{where}] is {whole[place]}")
+    return whole
+
+
+def _rounded(name: str, array: Array) -> Array:
+    bad = ~np.isfinite(array) | (np.floor(array) != array) | (np.abs(array) > 2**53)
+    if bad.any():
+        place = np.unravel_index(int(np.argmax(bad)), array.shape)
+        raise ValueError(f"{name} must be whole numbers, but {name}[{', '.join(map(str, place))}] is {array[place]}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _as_array(name: str, value: object, kind: str) -> Array:
+    """Return a list, a frame or an array as an array."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # whatever a list of lists or a foreign object has to say
+        raise TypeError(f"{name} must be an array of {kind}: {error}") from error
+    if value is None or array.dtype.kind not in "fiub":
+        came = "None" if value is None else f"{type(value).__name__} (as an array: {array.dtype})"
+        raise TypeError(f"{name} must be an array of {kind}, not {came}")
+    return array
+
+
+def finite(name: str, array: Array) -> None:
+    """Refuse NaN and infinity, naming the first place."""
+    if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
+        return
+    bad = ~np.isfinite(array)
+    if bad.any():
+        place = np.unravel_index(int(np.argmax(bad)), array.shape)
+        where = ", ".join(map(str, place))
+        raise ValueError(
+            f"{name} must be finite, but {name}[{where}] is {array[place]} ({int(bad.sum())} such values in all)"
+        )
 
 
 def shape(name: str, array: Array, expected: dict[str, int | None], because: str = "") -> None:
@@ -85,6 +141,36 @@ def lstm_weights(weights: object) -> tuple[Array, Array, Array]:
         raise ValueError(f"W_ih must have at least one input feature, not shape {W_ih.shape}")
     shape("b", b, {"4H": gates}, f" to go with W_hh {W_hh.shape}")
     return W_ih, W_hh, b
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """Return an integer that is at least so much."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if value.__index__() < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return int(value)
+
+
+def real(name: str, value: Any, least: float = -np.inf, below: float = np.inf, positive: bool = False) -> float:
+    """Return a finite number from `least` on, `below` excluded, and if asked for, not 0 or less."""
+    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    number = float(value)
+    if np.isfinite(number) and least <= number < below and (number > 0 or not positive):
+        return number
+    wanted = "positive" if positive else f"at least {least:g}" if least > -np.inf else "finite"
+    raise ValueError(f"{name} must be {wanted}{f' and below {below:g}' if below < np.inf else ''}, not {value}")
+
+
+def choice(name: str, value: Any, options: Iterable[str]) -> str:
+    """Return a name that is one of the options."""
+    options = list(options)
+    if isinstance(value, str) and value in options:
+        return value
+    close = difflib.get_close_matches(value, options, 1) if isinstance(value, str) else []
+    hint = f": did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}{hint}")
 
 
 def not_yet(**arguments: object) -> None:

@@ -1,0 +1,66 @@
+"""A model's passes over batches of one shape, layer after layer, on memory that is taken once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import passes
+from ._validate import Array
+from .layers import Layer
+
+Take = Callable[[tuple[int, ...], np.dtype[Any]], Array]
+
+
+class Plan:
+    """What a model does with batches (N, ..) of one shape.
+
+    shape, dtype : of the batches
+    training : whether there will be backward passes and dropout is at work
+    raw : whether the last layer, a Dense, leaves its activation to the loss
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, raw: bool
+    ) -> None:
+        self._layers = layers
+        self.runs: list[passes.Run] = []
+        self.keys: list[int] = [0] * len(layers)  # of the random masks of the next pass
+        sample: tuple[int, ...] = shape[1:]
+        # Below the first layer that has parameters nobody wants a gradient.
+        self._first = next((i for i, layer in enumerate(layers) if layer.parameters), len(layers))
+        for i, layer in enumerate(layers):
+            self.runs.append(layer.begin((shape[0], *sample), dtype, take, training, i <= self._first))
+            sample = tuple(size for size in layer.output_shape(sample) if size is not None)
+        self.output_shape = (shape[0], *sample)
+        self._last = self.runs[-1] if raw else None
+        if isinstance(self._last, passes.DenseRun):
+            self._last.leave_raw(take)
+
+    def load(self) -> None:
+        """Bring all parameters into the kernels' layout."""
+        for run in self.runs:
+            run.load()
+
+    def forward(self, x: Array) -> Array:
+        """Return the model's output, in memory that the next pass overwrites."""
+        for run, key in zip(self.runs, self.keys, strict=True):
+            x = run.forward(x, key)
+        return x
+
+    def activated(self, y: Array) -> Array:
+        """Return the output of the last pass with the activation that was left to the loss."""
+        return self._last.activated() if isinstance(self._last, passes.DenseRun) else y
+
+    def backward(self, dy: Array, gradients: Sequence[Mapping[str, Array]], add: bool) -> None:
+        """Write the gradients of each layer's parameters, or add to them."""
+        for i in range(len(self.runs) - 1, self._first - 1, -1):
+            dx = self.runs[i].backward(dy, gradients[i], add)
+            if dx is None:
+                return
+            dy = dx
+
+    def states(self) -> tuple[Array, Array] | None:
+        """Return copies of the last h and c of the last layer, if it is one with states."""
+        run = self.runs[-1]
+        return run.last_states() if isinstance(run, passes.LSTMRun) else None

@@ -1,0 +1,208 @@
+"""One training step: forward, loss, backward and update in compiled code, on memory that is taken once.
+
+After the first batch of each shape a step allocates nothing but a few numbers.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from . import _random, _threads, backend, losses, metrics, passes
+from ._plan import Plan
+from ._validate import Array
+from ._workspace import Arena, aligned_empty
+from .layers import LSTM, Dense, Layer
+from .losses import Loss
+from .metrics import Metric
+
+if TYPE_CHECKING:
+    from .models import Sequential
+
+
+class Data(NamedTuple):
+    """Samples, checked: x (N, ..); y (N, ..), targets or classes; weights (N, rows of y a sample), or (N, 0) for 1."""
+
+    x: Array
+    y: Array
+    weights: Array
+
+
+class Meter:
+    """The loss and the metrics, as means over all that was added."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+        self.restart()
+
+    def restart(self) -> None:
+        self._totals = [0.0] * (1 + len(self._metrics))
+        self._counts = [0] * (1 + len(self._metrics))
+
+    def add(self, place: int, total: float, count: int) -> None:
+        """Add a sum over so many elements or rows, of the loss (place 0) or a metric (from 1 on)."""
+        self._totals[place] += total
+        self._counts[place] += count
+
+    def loss(self) -> float:
+        return self._totals[0] / self._counts[0]
+
+    def logs(self) -> dict[str, float]:
+        """Return the means by name."""
+        sums = zip(self._metrics, self._totals[1:], self._counts[1:], strict=True)
+        return {"loss": self.loss(), **{metric.name: metrics.mean(metric, total, count) for metric, total, count in sums}}
+
+
+class _Shape(NamedTuple):
+    """What there is for batches of one shape."""
+
+    plan: Plan
+    gradient: Array  # (R, C) of the output, (0, C) without training
+    values: Array  # (R,) workspace of losses
+
+
+class Step:
+    """A model's parameters, their gradients and what the optimiser keeps of them, and the passes that change them.
+
+    slots : (S, P) for each parameter, with S numbers for each of its P elements
+    """
+
+    def __init__(self, model: "Sequential", loss: Loss, metrics: Sequence[Metric], slots: int, seed: int) -> None:
+        self._model, self._loss, self._metrics, self._seed = model, loss, metrics, seed
+        self._raw = is_fused(model.layers, loss)
+        self._threads = _threads.get_num_threads()
+        self._arena = Arena()
+        self._shapes: dict[Any, _Shape] = {}
+        self._buffers: dict[Any, Array] = {}
+        parameters = [p for layer in model.layers for p in layer.parameters.values()]
+        sizes = [p.size for p in parameters]
+        self.parameters = [p.reshape(-1) for p in parameters]
+        self.gradient = aligned_empty((sum(sizes),), model.dtype)
+        self.gradients = np.split(self.gradient, np.cumsum(sizes)[:-1]) if sizes else []
+        self.slots = [np.zeros((slots, size), model.dtype) for size in sizes]
+        views = iter(self.gradients)
+        self._by_layer = [{n: next(views).reshape(p.shape) for n, p in layer.parameters.items()} for layer in model.layers]
+
+    # --- data ---
+
+    def gather(self, data: Data, rows: Array) -> Data:
+        """Return the samples of these rows, in memory that the next call overwrites."""
+        return Data(*(self._taken(name, array, rows) for name, array in zip(Data._fields, data, strict=True)))
+
+    def _taken(self, name: str, array: Array, rows: Array) -> Array:
+        buffer = self._buffer(name, (len(rows), *array.shape[1:]), array.dtype)
+        return np.take(array, rows, axis=0, out=buffer, mode="clip")  # "raise" would allocate
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        key = name, shape, dtype
+        if key not in self._buffers:
+            self._buffers[key] = aligned_empty(shape, dtype)
+        return self._buffers[key]
+
+    def pieces(self, batch: Data, length: int) -> Iterator[tuple[Data, bool]]:
+        """Cut a batch into pieces of so many steps; yield each and whether there is a loss at its end.
+
+        States go from piece to piece and begin with zeros. Without targets for each step only the last piece has a loss.
+        """
+        steps = batch.x.shape[1]
+        by_step = self.has_steps(batch)
+        self._states: dict[int, tuple[Array, Array]] = {}
+        first = steps if by_step else steps % length or length
+        bounds = [*range(0, steps, length), steps] if by_step else [0, *range(first, steps, length), steps]
+        for start, stop in itertools.pairwise(bounds):
+            x = self._piece("x", batch.x, start, stop)
+            y = self._piece("y", batch.y, start, stop) if by_step else batch.y
+            weights = self._piece("weights", batch.weights, start, stop) if by_step else batch.weights
+            yield Data(x, y, weights), by_step or stop == steps
+
+    def has_steps(self, batch: Data) -> bool:
+        """Return whether the model has an output for each step."""
+        output = self._model.output_shape_for(batch.x.shape[1:])
+        return len(output) == 2 and output[0] == batch.x.shape[1]
+
+    def _piece(self, name: str, array: Array, start: int, stop: int) -> Array:
+        if array.shape[1] == 0:
+            return array
+        buffer = self._buffer(f"piece of {name}", (len(array), stop - start, *array.shape[2:]), array.dtype)
+        buffer[...] = array[:, start:stop]
+        return buffer
+
+    # --- passes ---
+
+    def _shape(self, x: Array, training: bool, carried: bool) -> _Shape:
+        if self._threads != _threads.get_num_threads():  # what is taken depends on how many there are
+            self._threads = _threads.get_num_threads()
+            self._shapes.clear()
+        key = x.shape, training
+        if key not in self._shapes:
+            self._arena.restart()
+            plan = Plan(self._model.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw)
+            rows, columns = int(np.prod(plan.output_shape[:-1])), plan.output_shape[-1]
+            gradient = self._arena.take((rows if training else 0, columns), self._model.dtype)
+            self._shapes[key] = _Shape(plan, gradient, self._arena.take((rows,), np.dtype(np.float64)))
+        shape = self._shapes[key]
+        if carried:
+            self._carry(shape.plan)
+        return shape
+
+    def _carry(self, plan: Plan) -> None:
+        """Let the recurrent layers go on with the states of the piece before."""
+        for i, (layer, run) in enumerate(zip(self._model.layers, plan.runs, strict=True)):
+            if isinstance(layer, LSTM) and isinstance(run, passes.LSTMRun) and not layer.stateful:
+                if i not in self._states:
+                    batch = plan.output_shape[0]
+                    self._states[i] = tuple(np.zeros((batch, layer.units), self._model.dtype) for _ in "hc")  # type: ignore[assignment]
+                run.states = self._states[i]
+
+    def learn(self, batch: Data, draw: int, add: bool, meter: Meter, carried: bool = False, with_loss: bool = True) -> None:
+        """Write the gradients of a batch's loss, or add to them; `draw` numbers its random masks."""
+        plan, gradient, values = self._shape(batch.x, True, carried)
+        for i, layer in enumerate(self._model.layers):
+            if layer.random:
+                seed = self._seed if layer.seed is None else layer.seed
+                plan.keys[i] = _random.stream_key(seed, i, draw)
+        plan.load()
+        output = plan.forward(batch.x)
+        if with_loss:
+            self._measure(plan, output, batch, gradient, values, meter)
+            plan.backward(gradient.reshape(output.shape), self._by_layer, add)
+
+    def measure(self, batch: Data, meter: Meter) -> None:
+        """Add a batch's loss and metrics to the meter."""
+        plan, gradient, values = self._shape(batch.x, False, False)
+        plan.load()
+        self._measure(plan, plan.forward(batch.x), batch, gradient, values, meter)
+
+    def _measure(self, plan: Plan, output: Array, batch: Data, gradient: Array, values: Array, meter: Meter) -> None:
+        rows, weights = losses.flat(output), batch.weights.reshape(-1)
+        target = losses.flat_target(batch.y, rows)
+        count = metrics.count_of(self._loss, rows)
+        kernel = self._loss.kernel(self._raw)
+        meter.add(0, backend.run_loss(kernel, rows, target, weights, 1 / count, gradient, values), count)
+        if self._metrics:
+            final = losses.flat(plan.activated(output))
+            for place, metric in enumerate(self._metrics, 1):
+                kernel = metric.loss.kernel(raw=False)
+                total = backend.run_loss(kernel, final, target, weights[:0], 0.0, gradient[:0], values)
+                meter.add(place, total, metrics.count_of(metric, final))
+
+    def update(self, rule: Any, scale: float, norm: float | None, each_norm: float | None, bound: float | None) -> None:
+        """Move the parameters by their gradients times `scale`, after clipping by norm, each one's norm, or value."""
+        if norm is not None:
+            scale *= _shrink(backend.norm(self.gradient) * scale, norm)
+        for parameter, gradient, slots in zip(self.parameters, self.gradients, self.slots, strict=True):
+            factor = scale if each_norm is None else scale * _shrink(backend.norm(gradient) * scale, each_norm)
+            backend.update(rule, parameter, gradient, slots, factor, bound or 0.0)
+
+
+def _shrink(norm: float, limit: float) -> float:
+    """Return by what to multiply a gradient of some norm, so that it has at most `limit`."""
+    return limit / norm if norm > limit else 1.0
+
+
+def is_fused(layers: Sequence[Layer], loss: Loss) -> bool:
+    """Return whether the last layer's activation is left to the loss, which is more exact with it within."""
+    last = layers[-1]
+    within = isinstance(last, Dense) and last.activation == loss.fused
+    return within and not getattr(loss, "from_logits", False)

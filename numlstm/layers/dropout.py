@@ -1,0 +1,48 @@
+"""The dropout layer."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numlstm import _validate
+
+from .base import Layer, Shape, Take
+
+if TYPE_CHECKING:
+    from numlstm.passes import DropoutRun
+
+
+class Dropout(Layer):
+    """In training, zeros in random places, and all others divided by ``1 - rate``; nothing else (Srivastava et al. 2014).
+
+    Parameters
+    ----------
+    rate : float in 0..1
+        Fraction of the numbers that become zero.
+    seed : int, optional
+        Of the masks; without it they follow from the training's seed.
+    name : str, optional
+    input_shape : tuple, optional
+        Shape of one sample; without it, it is taken from the first data.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+    ) -> None:
+        super().__init__(name, input_shape, seed)
+        self.rate = _validate.real("rate", rate, least=0, below=1)
+        self.random = self.rate > 0
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "DropoutRun":
+        from numlstm.passes import DropoutRun
+
+        return DropoutRun(self.rate if training else 0.0, shape, dtype, take)

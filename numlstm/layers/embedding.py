@@ -1,0 +1,66 @@
+"""The embedding layer."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numlstm import _validate, initializers
+from numlstm._validate import Array
+from numlstm.initializers import Initializer
+
+from .base import Layer, Shape, Take
+
+if TYPE_CHECKING:
+    from numlstm.passes import EmbeddingRun
+
+
+class Embedding(Layer):
+    """A vector for each whole number: (N, T) becomes (N, T, output_dim).
+
+    Parameters
+    ----------
+    input_dim : int
+        How many numbers there are; they are 0 to ``input_dim - 1``.
+    output_dim : int
+        Length of a vector.
+    embeddings_initializer
+        Name or `numlstm.initializers`.
+    seed : int, optional
+        Of the first vectors.
+    name : str, optional
+    input_shape : (T,), optional
+        Shape of one sample, None for any T; without it, it is taken from the first data.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: str | Initializer = "uniform",
+        *,
+        seed: int | None = None,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+    ) -> None:
+        super().__init__(name, input_shape, seed)
+        self.input_dim = _validate.whole("input_dim", input_dim)
+        self.output_dim = _validate.whole("output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.output_dim)
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        return {"table": (self.input_dim, self.output_dim)}
+
+    def _initializers(self) -> dict[str, Initializer]:
+        return {"table": self.embeddings_initializer}
+
+    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "EmbeddingRun":
+        from numlstm.passes import EmbeddingRun
+
+        return EmbeddingRun(self, shape, dtype, take)
+
+    def cast(self, x: Any, dtype: np.dtype[Any], name: str = "x") -> Array:
+        return _validate.indices(name, x, self.input_dim)

@@ -1,0 +1,99 @@
+"""Metrics: what is reported beside the loss. Names are those of Keras.
+
+``mse``, ``mae``, ``rmse``, ``accuracy`` (which of the three follows from loss and output), ``binary_accuracy``,
+``categorical_accuracy``, ``sparse_categorical_accuracy``, and the names of all losses.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from . import _registry, losses
+from ._validate import Array
+from .losses import Loss
+
+__all__ = ["Metric", "get"]
+
+
+class Metric:
+    """A mean over all elements or rows.
+
+    name : by which logs and `History` call it; loss : what it is the mean of; root : whether its square root is taken
+    """
+
+    def __init__(self, name: str, loss: Loss, root: bool = False) -> None:
+        self.name, self.loss, self.root = name, loss, root
+
+
+class _BinaryHits(losses.BinaryCrossentropy):
+    def _kernel_name(self, raw: bool) -> str:
+        return "BinaryHits"
+
+    def _kernel_arguments(self) -> tuple[Any, ...]:
+        return (0.0 if self.from_logits else 0.5,)
+
+
+class _Hits(losses.CategoricalCrossentropy):
+    def _kernel_name(self, raw: bool) -> str:
+        return "Hits"
+
+
+class _SparseHits(losses.SparseCategoricalCrossentropy):
+    def _kernel_name(self, raw: bool) -> str:
+        return "Hits"
+
+
+_ACCURACIES = {"binary_accuracy": _BinaryHits, "categorical_accuracy": _Hits, "sparse_categorical_accuracy": _SparseHits}
+_ROOTS = ("rmse", "root_mean_squared_error")
+_NAMES = sorted([*losses._KNOWN, *_ACCURACIES, *_ROOTS, "acc", "accuracy"])
+
+
+def get(value: Any, loss: Loss) -> Metric:
+    """Return a metric from its name or a loss; `loss` is what the model trains, which settles what "accuracy" means.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the message lists the known ones.
+    """
+    if isinstance(value, Loss):
+        return Metric(_snake_case(type(value).__name__), value)
+    if value in _ROOTS:
+        return Metric(value, losses.MeanSquaredError(), root=True)
+    if value in _ACCURACIES:
+        return Metric(value, _ACCURACIES[value](getattr(loss, "from_logits", False)))
+    if value in ("accuracy", "acc"):
+        return Metric(value, _accuracy_for(loss))
+    if isinstance(value, str) and value not in losses._KNOWN:
+        raise ValueError(f"metric {value!r} is unknown; known are {', '.join(_NAMES)}")
+    return Metric(value, _registry.make("metric", Loss, losses._KNOWN, value))
+
+
+def _accuracy_for(loss: Loss) -> Loss:
+    for kind, accuracy in (
+        (losses.SparseCategoricalCrossentropy, _SparseHits),
+        (losses.CategoricalCrossentropy, _Hits),
+        (losses.BinaryCrossentropy, _BinaryHits),
+    ):
+        if isinstance(loss, kind):
+            return accuracy(loss.from_logits)
+    raise ValueError(
+        f"metric 'accuracy' goes with a cross-entropy, not with {type(loss).__name__}: name binary_accuracy, "
+        f"categorical_accuracy or sparse_categorical_accuracy"
+    )
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def mean(metric: Metric, total: float, count: int) -> float:
+    """Return a metric from the sum over so many elements or rows."""
+    average = total / count
+    return float(np.sqrt(average)) if metric.root else average
+
+
+def count_of(metric: Metric | Loss, rows: Array) -> int:
+    """Return over how many elements or rows (R, C) the mean is taken."""
+    loss = metric.loss if isinstance(metric, Metric) else metric
+    return rows.shape[0] if loss.by_rows else rows.size

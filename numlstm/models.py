@@ -1,0 +1,382 @@
+"""Models: layers one after the other, with the vocabulary of Keras."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _validate
+from ._validate import Array
+from ._workspace import Arena
+from .layers import Input, Layer
+from .layers.base import Shape, fits, sample_shape
+
+if TYPE_CHECKING:
+    from .losses import Loss
+    from .optimizers import Optimizer
+    from .trainer import History, Trainer
+
+__all__ = ["Sequential", "load", "load_model"]
+
+_PREDICT_ELEMENTS = 1 << 22  # of the widest layer's output in one batch of `predict`
+_PREDICT_ROWS = 1024
+
+
+class Sequential:
+    """Layers that pass their results on, the first to the last.
+
+    Parameters
+    ----------
+    layers : sequence of layers, optional
+        May begin with an `Input`. More can be added with `add`.
+    name : str, optional
+    dtype : "float32" or "float64"
+        Of parameters and computation; data is converted to it.
+
+    Attributes
+    ----------
+    metadata : dict
+        Notes of yours that JSON can hold; they are saved with the model and there again after `numlstm.load`.
+    """
+
+    def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None, dtype: Any = "float32") -> None:
+        self.name = "sequential" if name is None else name
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"dtype must be 'float32' or 'float64', not {dtype!r}") from None
+        if self.dtype not in _validate.FLOATS:
+            raise TypeError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
+        self.layers: list[Layer] = []
+        self.metadata: dict[str, Any] = {}
+        self.stop_training = False
+        self._input_shape: Shape | None = None
+        self.batch_size: int | None = None
+        self._trainer: Trainer | None = None
+        for layer in layers or ():
+            self.add(layer)
+
+    def __repr__(self) -> str:
+        return f"Sequential([{', '.join(map(repr, self.layers))}])"
+
+    # --- building ---
+
+    def add(self, layer: Any) -> None:
+        """Append a layer; its weights are made at once if the shape of the data is known, else with the first data.
+
+        Raises
+        ------
+        TypeError
+            If it is not a layer.
+        ValueError
+            If it cannot take what the layer before it returns, or is in the model already.
+        """
+        if isinstance(layer, Input):
+            if self.layers or self._input_shape is not None:
+                raise ValueError("an Input must be the first item of a model")
+            self._input_shape, self.batch_size = layer.shape, layer.batch_size
+            return
+        if not isinstance(layer, Layer):
+            hint = ": add an instance, with its arguments" if isinstance(layer, type) else ""
+            raise TypeError(f"a model is made of layers from numlstm.layers, not {layer!r}{hint}")
+        if any(layer is other for other in self.layers):
+            raise ValueError(f"layer {layer.name} is in the model already: make another one")
+        if self.layers and getattr(self.layers[-1], "return_state", False):
+            raise ValueError(f"layer {self.layers[-1].name} returns its states: only the last layer of a model can")
+        first = not self.layers and self._input_shape is None
+        shape = layer.input_shape if first else self.output_shape
+        if shape is not None:
+            layer.build(shape, self.dtype)  # checks, before the model changes
+        if first:
+            self._input_shape = shape
+        if layer.name is None:
+            layer.name = self._free_name(type(layer).__name__.lower())
+        elif any(other.name == layer.name for other in self.layers):
+            raise ValueError(f"the model has a layer named {layer.name} already: names must differ")
+        self.layers.append(layer)
+        if self._trainer is not None:
+            self._trainer.forget()
+
+    def _free_name(self, base: str) -> str:
+        taken = {layer.name for layer in self.layers}
+        return next(name for i in range(len(taken) + 1) if (name := f"{base}_{i}" if i else base) not in taken)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the weights for data of this shape, with the batch: (None, T, F) or (N, T, F)."""
+        _, *rest = input_shape
+        self._build(sample_shape("input_shape", rest))
+
+    def _build(self, shape: Shape) -> None:
+        """Make weights that are missing, for samples of this shape; steps may differ from call to call."""
+        if not self.layers:
+            raise ValueError("the model has no layers: add some first")
+        if self._input_shape is None:
+            self._input_shape = (None, *shape[1:]) if len(shape) == 2 else shape
+        for layer in self.layers:
+            layer.build(shape, self.dtype)
+            shape = layer.output_shape(shape)
+
+    @property
+    def built(self) -> bool:
+        """Whether all weights exist."""
+        return bool(self.layers) and all(layer.built for layer in self.layers)
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """Shape of one sample, without the batch; None before it is known."""
+        return self._input_shape
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """Shape of one output, without the batch; None before it is known."""
+        shape = self._input_shape
+        for layer in self.layers if shape is not None else ():
+            shape = layer.output_shape(shape)  # type: ignore[arg-type]
+        return shape
+
+    def output_shape_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of one output from that of one sample."""
+        for layer in self.layers:
+            shape = layer.output_shape(shape)  # type: ignore[assignment]
+        return shape
+
+    def cast(self, name: str, x: Any) -> Array:
+        """Return data as the model reads it, built for it; numbers of any kind become its dtype.
+
+        Raises
+        ------
+        TypeError
+            If x is not numbers.
+        ValueError
+            If its shape is not what the model was built for.
+        """
+        if not self.layers:
+            raise ValueError("the model has no layers: add some first")
+        array = self.layers[0].cast(x, self.dtype, name)
+        expected = self._input_shape
+        if expected is not None and not fits(array.shape[1:], expected):
+            if array.ndim == 2 and len(expected) == 2 and expected[1] == 1:
+                array = array[:, :, np.newaxis]  # as Keras: a missing axis of one feature
+            else:
+                axes = ", ".join("any" if size is None else str(size) for size in expected)
+                raise ValueError(f"{name} must have shape (N, {axes}), not {array.shape}")
+        if array.ndim < 2:
+            raise ValueError(f"{name} must have at least two axes, samples first, not shape {array.shape}")
+        if 0 in array.shape[1:]:
+            raise ValueError(f"{name} must have at least one step and one feature, not shape {array.shape}")
+        self._build(array.shape[1:])
+        return array
+
+    # --- weights ---
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights in Keras' layout and order: matrices as (inputs, outputs), gates i, f, c, o."""
+        return [array for layer in self.layers for array in layer.get_weights()]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Set all weights from arrays in Keras' layout and order, such as ``keras_model.get_weights()``.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built, or for another number of arrays or other shapes.
+        """
+        if not self.built:
+            raise ValueError("the model has no weights yet: give the first layer an input_shape, or show it data, first")
+        expected = [array.shape for array in self.get_weights()]
+        came = [np.shape(array) for array in weights]
+        if came != expected:
+            raise ValueError(f"weights must have the shapes {expected}, not {came}")
+        at = 0
+        for layer in self.layers:
+            layer.set_weights(weights[at : at + len(layer.parameters)])
+            at += len(layer.parameters)
+
+    def count_params(self) -> int:
+        """Return how many numbers the weights are."""
+        return sum(layer.count_params() for layer in self.layers)
+
+    def reset_states(self) -> None:
+        """Let stateful layers begin with zeros again."""
+        for layer in self.layers:
+            getattr(layer, "reset_states", lambda: None)()
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Print the layers, the shapes of what they return, and how many parameters they have."""
+        rows, shape = [("Layer (type)", "Output shape", "Parameters")], self._input_shape
+        for layer in self.layers:
+            if shape is not None:
+                shape = layer.output_shape(shape)
+            text = "?" if shape is None else f"({', '.join(map(str, (self.batch_size, *shape)))})"
+            count = f"{layer.count_params():,}" if layer.built else "not built"
+            rows.append((f"{layer.name} ({type(layer).__name__})", text, count))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        line = "─" * (sum(widths) + 6)
+        print_fn(f'Model: "{self.name}"\n{line}')
+        for i, (first, second, third) in enumerate(rows):
+            print_fn(
+                f"{first:<{widths[0]}}   {second:<{widths[1]}}   {third:>{widths[2]}}" + (f"\n{line}" if i == 0 else "")
+            )
+        size = self.count_params() * self.dtype.itemsize
+        print_fn(f"{line}\n{self.count_params():,} parameters, {self.dtype}, {size / 1024:,.1f} KB")
+
+    # --- training and prediction ---
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] = ()) -> None:
+        """Choose how the model is trained.
+
+        Parameters
+        ----------
+        optimizer : name or `numlstm.optimizers`
+        loss : name or `numlstm.losses`
+        metrics : sequence of names
+            What is reported beside the loss: see `numlstm.metrics`.
+
+        Raises
+        ------
+        ValueError
+            For unknown names; the message lists the known ones.
+        """
+        from .trainer import Trainer
+
+        if loss is None:
+            raise ValueError("loss must be a name such as 'mean_squared_error', or one of numlstm.losses")
+        self._trainer = Trainer(self, optimizer, loss, metrics)
+
+    @property
+    def trainer(self) -> "Trainer":
+        """The trainer that `compile` made; ValueError before."""
+        if self._trainer is None:
+            raise ValueError("the model is not compiled: call compile(optimizer=.., loss=..) first")
+        return self._trainer
+
+    @property
+    def optimizer(self) -> "Optimizer":
+        """The optimiser that `compile` chose."""
+        return self.trainer.optimizer
+
+    @property
+    def loss(self) -> "Loss":
+        """The loss that `compile` chose."""
+        return self.trainer.loss
+
+    def fit(self, x: Any, y: Any, batch_size: int = 32, epochs: int = 1, verbose: Any = 1, **options: Any) -> "History":
+        """Train the model; see `numlstm.Trainer.fit` for all arguments and errors.
+
+        Returns
+        -------
+        History
+            ``history.history`` is a dict of one list for each reported number, with one value for each epoch.
+        """
+        return self.trainer.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, **options)
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        verbose: Any = 0,
+        sample_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Return the loss on data; with metrics a list of it and them, or a dict with `return_dict`."""
+        logs = self.trainer.evaluate(x, y, batch_size, sample_weight)
+        if return_dict:
+            return logs
+        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = 0) -> Any:
+        """Return the model's output for data, (N, ..); the same bits for any batch size.
+
+        Parameters
+        ----------
+        x : (N, T, F) or what the first layer takes
+        batch_size : int, optional
+            Samples computed at once; chosen by size if left out. Stateful models need that of `fit`.
+        verbose : ignored
+            Accepted for Keras' sake.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that does not fit the model. NaN is let through: it makes its own row's output NaN and no other's.
+        """
+        from ._plan import Plan
+
+        array = self.cast("x", x)
+        rows = self._predict_rows(array) if batch_size is None else _validate.whole("batch_size", batch_size)
+        arena = Arena()
+        parts: list[tuple[Array, ...]] = []
+        plan = None
+        for start in range(0, len(array), rows):
+            batch = array[start : start + rows]
+            if plan is None or len(batch) != plan.output_shape[0]:
+                arena.restart()
+                plan = Plan(self.layers, batch.shape, self.dtype, arena.take, training=False, raw=False)
+                plan.load()
+            y = plan.forward(np.ascontiguousarray(batch)).copy()
+            states = plan.states() if getattr(self.layers[-1], "return_state", False) else None
+            parts.append((y, *states) if states else (y,))
+        arena.release()
+        if not parts:
+            shape = self.output_shape or ()
+            sizes = array.shape[1:2] if len(shape) > 1 and shape[0] is None else shape[:1]
+            return np.empty((0, *sizes, *shape[1:]), self.dtype)
+        results = [np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*parts, strict=True)]
+        return results if len(results) > 1 else results[0]
+
+    def _predict_rows(self, x: Array) -> int:
+        if any(getattr(layer, "stateful", False) for layer in self.layers):
+            return self.batch_size or len(x) or 1
+        steps = x.shape[1] if x.ndim > 2 or x.dtype == np.int64 else 1
+        widest = max(getattr(layer, "units", getattr(layer, "output_dim", 1)) for layer in self.layers)
+        return max(1, min(_PREDICT_ROWS, _PREDICT_ELEMENTS // (steps * 4 * widest)))
+
+    # --- files ---
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the model is made of, as JSON can hold it; weights are not in it."""
+        layers = [{"class": type(layer).__name__, "config": layer.get_config()} for layer in self.layers]
+        shape = None if self._input_shape is None else list(self._input_shape)
+        return {
+            "name": self.name,
+            "dtype": str(self.dtype),
+            "input_shape": shape,
+            "batch_size": self.batch_size,
+            "layers": layers,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file: layers, weights, what `compile` chose, and `metadata`.
+
+        The file is written beside and renamed: a crash at any moment leaves the old one or the new one, whole.
+
+        Raises
+        ------
+        ValueError
+            If the model has no weights yet, or JSON cannot hold its metadata.
+        OSError
+            If the file cannot be written.
+        """
+        from . import _modelfile
+
+        _modelfile.save(self, path)
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Read a model that `Sequential.save` or `Trainer.save_checkpoint` wrote.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, not of numlstm, or holds what this version does not know.
+    OSError
+        If it cannot be read.
+    """
+    from . import _modelfile
+
+    return _modelfile.load(path)
+
+
+load_model = load

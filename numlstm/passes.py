@@ -1,0 +1,213 @@
+"""The layers' passes: what a layer does with batches of one shape, on memory that is taken once.
+
+A run is made by its layer's `begin`, for a shape with the batch, with memory from `take`. With `training` there will be
+backward passes; with `first` nobody wants the gradient of x.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import backend
+from ._validate import Array
+from .backend.runtime import Take
+
+if TYPE_CHECKING:
+    from . import layers
+
+
+class Run:
+    """A layer's passes over batches of one shape; what they return, the next pass overwrites."""
+
+    y: Array
+
+    def load(self) -> None:
+        """Bring the parameters into the kernels' layout; they may have changed."""
+
+    def forward(self, x: Array, key: int) -> Array:
+        """Return y; `key` is of the random masks of training."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        """Return the gradient of x, or None if nobody wants it; write those of the parameters, or add to them."""
+        raise NotImplementedError
+
+
+class LSTMRun(Run):
+    """Passes of an LSTM layer.
+
+    states : (h, c), (N, H) each, which a pass begins with and leaves its last states in; None for the layer's own, or zeros
+    """
+
+    def __init__(
+        self, layer: "layers.LSTM", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool
+    ) -> None:
+        batch, steps, features = shape
+        self._layer, self._hidden = layer, layer.units
+        self.states: tuple[Array, Array] | None = None
+        self._no_bias = np.zeros(0 if layer.use_bias else 4 * layer.units, dtype)
+        self._cell = backend.empty_cell(features, layer.units, dtype, take)
+        self._sweep = backend.Recurrent((batch, steps, features, layer.units), dtype, training, take)
+        self._h0 = take((batch, layer.units), dtype)
+        self._steps = take((batch, steps, layer.units), dtype)
+        self.y = self._steps if layer.return_sequences else take((batch, layer.units), dtype)
+        self._drops = training and layer.dropout > 0
+        self._own_x = take(shape, dtype) if self._drops or layer.go_backwards else None
+        if training:
+            self._sweep.prepare_backward(inputs_gradient=not first)
+            self._dx = take((batch, steps, 0 if first else features), dtype)
+            self._turned = take(self._dx.shape, dtype) if layer.go_backwards else None
+            self._db = self._no_bias.copy()
+
+    def load(self) -> None:
+        parameters = self._layer.parameters
+        backend.pack(parameters["W_ih"], parameters["W_hh"], parameters.get("b", self._no_bias), self._cell)
+
+    def forward(self, x: Array, key: int) -> Array:
+        if self._own_x is not None:
+            if self._layer.go_backwards:
+                self._own_x[...] = x[:, ::-1]
+                x = self._own_x
+            if self._drops:
+                self._key = key
+                backend.drop(key, self._layer.dropout, x, self._own_x)
+        self._x = x if self._own_x is None else self._own_x
+        states, c0 = self.states, None
+        if states is None and self._layer.stateful:
+            states = self._layer.states_for(len(x), x.dtype)
+        if states is None:
+            self._h0[:] = 0
+        else:
+            self._h0[:], c0 = states
+        self._sweep.forward(self._x, self._cell, self._h0, c0, self._steps)
+        if states is not None:
+            states[0][:], states[1][:] = self._last()
+        if self.y is not self._steps:
+            self.y[:] = self._steps[:, -1]
+        return self.y
+
+    def _last(self) -> tuple[Array, Array]:
+        return self._steps[:, -1], self._sweep.c[:, -1, : self._hidden]
+
+    def last_states(self) -> tuple[Array, Array]:
+        """Return copies of the last h and c of the last pass."""
+        h, c = self._last()
+        return h.copy(), c.copy()
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        parameters = self._layer.parameters
+        upstream = (dy, None, None) if self._layer.return_sequences else (None, dy, None)
+        sums = gradients["W_ih"], gradients["W_hh"], gradients.get("b", self._db)
+        self._sweep.backward(
+            self._cell,
+            (parameters["W_ih"], parameters["W_hh"]),
+            (self._x, self._h0, self._steps),
+            upstream,
+            self._dx,
+            sums,
+            add,
+        )
+        if self._dx.shape[2] == 0:
+            return None
+        if self._drops:
+            backend.drop(self._key, self._layer.dropout, self._dx, self._dx)
+        if self._turned is None:
+            return self._dx
+        self._turned[...] = self._dx[:, ::-1]
+        return self._turned
+
+
+class DenseRun(Run):
+    """Passes of a dense layer.
+
+    After `leave_raw`, y is left without its activation, for a loss that has it within; `activated` then does the rest.
+    """
+
+    def __init__(
+        self, layer: "layers.Dense", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool
+    ) -> None:
+        rows, features = math.prod(shape[:-1]), shape[-1]
+        self._layer = layer
+        self._flat = rows, features
+        self._passes = backend.Dense(rows, features, layer.units, dtype, training, take)
+        self._applied = self._activation = backend.ACTIVATIONS[layer.activation]
+        self.y = self._passes.y.reshape(*shape[:-1], layer.units)
+        self._activated = self.y
+        if training:
+            self._dx = None if first else take(shape, dtype)
+            self._db = take((0 if layer.use_bias else layer.units,), dtype)
+
+    def leave_raw(self, take: Take) -> None:
+        """Let y be without its activation."""
+        self._applied = backend.ACTIVATIONS["linear"]
+        self._activated = take(self.y.shape, self.y.dtype)
+
+    def load(self) -> None:
+        self._passes.load(self._layer.parameters["W"], self._layer.parameters.get("b"))
+
+    def forward(self, x: Array, key: int) -> Array:
+        self._x = x.reshape(self._flat)
+        self._passes.forward(self._x, self._applied)
+        return self.y
+
+    def activated(self) -> Array:
+        """Return y of the last pass with its activation."""
+        if self._activated is not self.y:
+            self._passes.activate(self._activation, self._activated.reshape(self._passes.y.shape))
+        return self._activated
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        self._passes.backward(
+            self._x,
+            dy.reshape(self._passes.y.shape),
+            self._applied,
+            self._layer.parameters["W"],
+            (gradients["W"], gradients.get("b", self._db)),
+            None if self._dx is None else self._dx.reshape(self._flat),
+            add,
+        )
+        return self._dx
+
+
+class DropoutRun(Run):
+    """Passes of a dropout layer."""
+
+    def __init__(self, rate: float, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
+        self._rate = rate
+        self._flat = shape[0], 1, -1
+        if rate > 0:
+            self._out, self._dx = take(shape, dtype), take(shape, dtype)
+
+    def forward(self, x: Array, key: int) -> Array:
+        self.y = x
+        if self._rate > 0:
+            self._key, self.y = key, self._out
+            backend.drop(key, self._rate, x.reshape(self._flat), self._out.reshape(self._flat))
+        return self.y
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        if self._rate == 0:
+            return dy
+        backend.drop(self._key, self._rate, dy.reshape(self._flat), self._dx.reshape(self._flat))
+        return self._dx
+
+
+class EmbeddingRun(Run):
+    """Passes of an embedding."""
+
+    def __init__(self, layer: "layers.Embedding", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
+        self._layer = layer
+        self.y = take((*shape, layer.output_dim), dtype)
+
+    def forward(self, x: Array, key: int) -> Array:
+        self._indices = x.reshape(-1)
+        backend.gather(self._layer.parameters["table"], self._indices, self.y.reshape(-1, self._layer.output_dim))
+        return self.y
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        if not add:
+            gradients["table"][...] = 0
+        backend.scatter(self._indices, dy.reshape(-1, self._layer.output_dim), gradients["table"])
+        return None

@@ -1,0 +1,454 @@
+"""Training: batches, epochs, validation, what is reported, and going on from where training stopped."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _random, _validate, losses, metrics, optimizers
+from ._validate import Array
+from .callbacks import Callback, Logs
+from .layers import LSTM
+from .losses import Loss
+from .optimizers import Optimizer
+from .progress import reporter
+
+if TYPE_CHECKING:
+    from ._step import Data, Meter, Step
+    from .models import Sequential
+
+__all__ = ["History", "Trainer"]
+
+
+class History(Callback):
+    """What was reported after each epoch.
+
+    Attributes
+    ----------
+    epoch : list of int
+        The epochs, counted from 0.
+    history : dict of lists
+        By name, one value for each epoch.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+
+class Trainer:
+    """Trains a model.
+
+    Parameters
+    ----------
+    model : Sequential
+    optimizer, loss : names, or of `numlstm.optimizers` and `numlstm.losses`
+    metrics : sequence of names
+        What is reported beside the loss: see `numlstm.metrics`.
+    clip_norm : float, optional
+        Limit of the norm of all gradients together; larger ones are scaled down (Pascanu, Mikolov and Bengio 2013).
+    clip_value : float, optional
+        Limit of each element of the gradient.
+    truncate : int, optional
+        Backpropagation goes through so many steps at most: sequences are cut into pieces of that length, states go from
+        piece to piece. With a target for each step there is an update after each piece (Williams and Peng 1990); else only
+        the last piece is learnt from.
+    accumulate : int
+        After how many batches, or pieces, there is an update, by the mean of their gradients.
+    callbacks : sequence of `numlstm.callbacks`
+    seed : int, optional
+        Of shuffling and dropout; without it, they follow from `numlstm.utils.set_random_seed` or differ each time.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For unknown names (the message lists the known ones) and numbers out of range.
+    """
+
+    def __init__(
+        self,
+        model: "Sequential",
+        optimizer: Any = "adam",
+        loss: Any = "mse",
+        metrics: Sequence[Any] = (),
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        truncate: int | None = None,
+        accumulate: int = 1,
+        callbacks: Iterable[Callback] = (),
+        seed: int | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer: Optimizer = optimizers.get(optimizer)
+        self.loss: Loss = losses.get(loss)
+        self.metrics = _metrics(metrics, self.loss)
+        self._clip = _clipping(self.optimizer, clip_norm, clip_value)
+        self.truncate = None if truncate is None else _validate.whole("truncate", truncate)
+        self.accumulate = _validate.whole("accumulate", accumulate)
+        self.callbacks = _callbacks(callbacks)
+        self.seed = _random.new_seed() if seed is None else _validate.whole("seed", seed, 0)
+        self.epoch = 0  # epochs, batches and updates so far
+        self.batches = 0
+        self.updates = 0
+        self.resumed = False
+        self._step: Step | None = None
+        self._waiting = 0  # batches whose gradients wait for an update
+        self._saved_callbacks: list[dict[str, Any]] = []
+        self._active: list[Callback] = []
+
+    def forget(self) -> None:
+        """Begin anew with the optimiser's memory; the model's layers have changed."""
+        self._step = None
+
+    # --- data ---
+
+    def _data(self, x: Any, y: Any, weights: Any, prefix: str = "") -> "Data":
+        """Return samples that are checked and converted."""
+        from ._step import Data
+
+        name_x, name_y = f"{prefix}x", f"{prefix}y"
+        if y is None:
+            raise TypeError(f"{name_y} is missing: fit and evaluate need targets")
+        counts = {name: len(value) for name, value in ((name_x, x), (name_y, y)) if hasattr(value, "__len__")}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"{name_x} and {name_y} must have as many samples, not {counts[name_x]} and {counts[name_y]}")
+        array = self.model.cast(name_x, x)
+        if len(array) == 0:
+            raise ValueError(f"{name_x} holds no samples: its shape is {array.shape}")
+        _validate.finite(name_x, array)
+        output = (len(array), *self.model.output_shape_for(array.shape[1:]))
+        if self.model.layers[-1].__dict__.get("return_state"):
+            raise ValueError("a model whose last layer returns its states cannot be trained: make it without return_state")
+        target = self.loss.targets(name_y, y, output, self.model.dtype)
+        _validate.finite(name_y, target)
+        rows = losses.row_weights(f"{prefix}sample_weight", weights, output[:-1], self.model.dtype)
+        return Data(array, target, rows.reshape(len(array), -1 if rows.size else 0))
+
+    def _split(self, data: "Data", fraction: float) -> tuple["Data", "Data"]:
+        """Return the first part of the samples and the last."""
+        from ._step import Data
+
+        at = int(len(data.x) * (1 - fraction))
+        if not 0 < at < len(data.x):
+            raise ValueError(
+                f"validation_split={fraction} of {len(data.x)} samples leaves none to train on or to validate with"
+            )
+        return Data(*(array[:at] for array in data)), Data(*(array[at:] for array in data))
+
+    def _validation(self, data: "Data", split: float, given: Any) -> tuple["Data", "Data | None"]:
+        if given is not None:
+            if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+                raise TypeError("validation_data must be (x, y) or (x, y, sample_weight)")
+            x, y, weights = given if len(given) == 3 else (*given, None)
+            return data, self._data(x, y, weights, "validation ")
+        split = _validate.real("validation_split", split, least=0, below=1)
+        return self._split(data, split) if split else (data, None)
+
+    # --- training ---
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: Any = 1,
+        callbacks: Iterable[Callback] = (),
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        initial_epoch: int | None = None,
+    ) -> History:
+        """Train for some epochs.
+
+        Parameters
+        ----------
+        x : (N, T, F), or what the model's first layer takes
+            NumPy arrays, lists or data frames; converted to the model's dtype.
+        y : (N, outputs), or (N, T, outputs) for a model with an output at each step
+            For sparse cross-entropy whole numbers, without the last axis.
+        batch_size : int
+            Samples between updates; the last batch of an epoch may be smaller.
+        epochs : int
+            Up to which epoch to train: from 0, from `initial_epoch`, or from where a checkpoint stopped that was resumed.
+        verbose : 0, 1 or 2
+            Silent, a progress bar, or a line for each epoch.
+        callbacks : sequence of `numlstm.callbacks`
+            Beside those of the trainer.
+        validation_split : float in 0..1
+            Fraction of the samples, the last ones, that is not trained on, but evaluated after each epoch.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            To be evaluated after each epoch, instead.
+        shuffle : bool
+            Whether each epoch takes the samples in an order of its own, which follows from the seed.
+        sample_weight : (N,), or (N, T) for a model with an output at each step, optional
+            By which to multiply each one's part of the loss.
+        initial_epoch : int, optional
+            Number of the first epoch.
+
+        Returns
+        -------
+        History
+            With a dict of lists, ``history.history``: loss, metrics and, with ``val_`` before them, those of the validation.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that does not fit the model or the loss, holds no samples, NaN or infinity: the message names the place.
+        """
+        size, epochs = _validate.whole("batch_size", batch_size), _validate.whole("epochs", epochs, 0)
+        data = self._data(x, y, sample_weight)
+        data, validation = self._validation(data, validation_split, validation_data)
+        step = self._ready()
+        if initial_epoch is not None:
+            self.epoch = _validate.whole("initial_epoch", initial_epoch, 0)
+        elif not self.resumed:
+            self.epoch = 0
+        history = History()
+        todo = max(0, epochs - self.epoch)
+        self._active = [*self.callbacks, *_callbacks(callbacks), history]
+        bar = reporter(verbose, self.epoch, epochs, todo * len(data.x))
+        try:
+            self._begin(history)
+            while self.epoch < epochs and not self.model.stop_training:
+                self._epoch(step, data, validation, size, shuffle, bar)
+            self._call("on_train_end")
+        finally:
+            bar.close()
+            self.resumed = False
+        return history
+
+    def _begin(self, history: History) -> None:
+        """Let the callbacks begin, or go on with what a checkpoint says of them."""
+        self.model.stop_training = False
+        for callback in self._active:
+            callback.model, callback.trainer = self.model, self
+        self._call("on_train_begin")
+        for callback, saved in zip(self._active, self._saved_callbacks, strict=False):
+            if type(callback).__name__ == saved["class"]:
+                callback.set_state(saved["state"])
+        self._saved_callbacks = []
+
+    def _epoch(self, step: "Step", data: "Data", validation: "Data | None", size: int, shuffle: bool, bar: Any) -> None:
+        from ._step import Meter
+
+        epoch, count = self.epoch, len(data.x)
+        self._call("on_epoch_begin", epoch)
+        bar.epoch(epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(count) if shuffle else np.arange(count)
+        meter = Meter(self.metrics)
+        watched = [c for c in self._active if type(c).on_train_batch_end is not Callback.on_train_batch_end]
+        for number, start in enumerate(range(0, count, size)):
+            rows = order[start : start + size]
+            self._learn(step, step.gather(data, rows), meter)
+            bar.advance(len(rows), meter)
+            for callback in watched:
+                callback.on_train_batch_end(number, meter.logs())
+            if self.model.stop_training:
+                break
+        self._flush(step)
+        logs = meter.logs()
+        if validation is not None:
+            logs.update({f"val_{name}": value for name, value in self._measure(step, validation, size).items()})
+        self.epoch += 1
+        bar.report(logs)
+        self._call("on_epoch_end", epoch, logs)
+
+    def step(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+        """Train on one batch and return its loss, before the update.
+
+        x, y, sample_weight : as for `fit`
+        """
+        from ._step import Meter
+
+        data = self._data(x, y, sample_weight)
+        meter = Meter(self.metrics)
+        self._learn(self._ready(), data, meter)
+        return meter.loss()
+
+    def _ready(self) -> "Step":
+        """Return the memory of training, made at first use."""
+        from ._step import Step
+
+        if self._step is None:
+            from .backend import SLOTS
+
+            if self.truncate is not None and any(getattr(layer, "go_backwards", False) for layer in self.model.layers):
+                raise ValueError("truncate goes forwards through the steps: it cannot be used with go_backwards")
+            slots = SLOTS[type(self.optimizer.rule(0))]
+            self._step = Step(self.model, self.loss, self.metrics, slots, self.seed)
+        return self._step
+
+    def _learn(self, step: "Step", batch: "Data", meter: "Meter") -> None:
+        draw = self.batches
+        self.batches += 1
+        if self.truncate is None:
+            step.learn(batch, draw, self._waiting > 0, meter)
+            self._count(step)
+            return
+        for piece, with_loss in step.pieces(batch, self.truncate):
+            step.learn(piece, draw, self._waiting > 0, meter, carried=True, with_loss=with_loss)
+            if with_loss:
+                self._count(step)
+
+    def _count(self, step: "Step") -> None:
+        self._waiting += 1
+        if self._waiting == self.accumulate:
+            self._flush(step)
+
+    def _flush(self, step: "Step") -> None:
+        """Update the parameters by the gradients that wait."""
+        if self._waiting:
+            step.update(self.optimizer.rule(self.updates), 1 / self._waiting, *self._clip)
+            self.updates += 1
+            self._waiting = 0
+
+    def _call(self, hook: str, *arguments: Any) -> None:
+        for callback in self._active:
+            getattr(callback, hook)(*arguments)
+
+    # --- evaluation ---
+
+    def evaluate(self, x: Any, y: Any, batch_size: int = 32, sample_weight: Any = None) -> Logs:
+        """Return the loss and the metrics on data, by name. Stateful layers begin with zeros, and keep what they had.
+
+        x, y, sample_weight : as for `fit`
+        """
+        data = self._data(x, y, sample_weight)
+        return self._measure(self._ready(), data, _validate.whole("batch_size", batch_size))
+
+    def _measure(self, step: "Step", data: "Data", size: int) -> Logs:
+        from ._step import Meter
+
+        recurrent = [layer for layer in self.model.layers if isinstance(layer, LSTM)]
+        states = [layer._states for layer in recurrent]
+        self.model.reset_states()
+        meter = Meter(self.metrics)
+        for start in range(0, len(data.x), size):
+            step.measure(type(data)(*(array[start : start + size] for array in data)), meter)
+        for layer, kept in zip(recurrent, states, strict=True):
+            layer._states = kept
+        return meter.logs()
+
+    # --- checkpoints ---
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write the model and all that training needs to go on as if it had never stopped; `numlstm.load` reads it too.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        from . import _modelfile
+
+        _modelfile.save(self.model, path, self)
+
+    def resume(self, path: str | os.PathLike[str]) -> int:
+        """Take up a checkpoint, and return how many epochs it has behind it; the next `fit` goes on from there.
+
+        The data, the arguments of the trainer and of `fit` must be the same for the numbers to be the same.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged or no checkpoint.
+        ValueError
+            If it is of another model or another optimiser.
+        """
+        from . import _modelfile
+
+        _modelfile.resume(self, path)
+        self.resumed = True
+        return self.epoch
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return numbers and arrays that training goes on from."""
+        step = self._ready()
+        arrays = {f"slots.{i}": slots for i, slots in enumerate(step.slots)}
+        callbacks = []
+        for i, callback in enumerate(self._active or self.callbacks):
+            numbers = {}
+            for name, value in callback.state().items():
+                if isinstance(value, np.ndarray):
+                    arrays[f"callbacks.{i}.{name}"] = value
+                else:
+                    numbers[name] = value
+            callbacks.append({"class": type(callback).__name__, "state": numbers})
+        for i, layer in enumerate(self.model.layers):
+            if isinstance(layer, LSTM) and layer._states is not None:
+                arrays[f"states.{i}.h"], arrays[f"states.{i}.c"] = layer._states
+        rate = self.optimizer.learning_rate
+        numbers = {
+            "optimizer": type(self.optimizer).__name__,
+            "learning_rate": rate if isinstance(rate, float) else None,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "batches": self.batches,
+            "updates": self.updates,
+            "callbacks": callbacks,
+        }
+        return numbers, arrays
+
+    def set_state(self, numbers: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Take up what `state` returned."""
+        if numbers["optimizer"] != type(self.optimizer).__name__:
+            raise ValueError(f"the checkpoint was trained with {numbers['optimizer']}, not {type(self.optimizer).__name__}")
+        self.seed = int(numbers["seed"])
+        self.forget()
+        step = self._ready()
+        for i, slots in enumerate(step.slots):
+            saved = arrays[f"slots.{i}"]
+            if saved.shape != slots.shape:
+                raise ValueError(f"the checkpoint's optimiser keeps {saved.shape} numbers, this one {slots.shape}")
+            slots[...] = saved
+        if numbers["learning_rate"] is not None:
+            self.optimizer.learning_rate = numbers["learning_rate"]
+        self.epoch, self.batches, self.updates = (int(numbers[name]) for name in ("epoch", "batches", "updates"))
+        self._saved_callbacks = [
+            {"class": saved["class"], "state": {**saved["state"], **_with_prefix(arrays, f"callbacks.{i}.")}}
+            for i, saved in enumerate(numbers["callbacks"])
+        ]
+        for i, layer in enumerate(self.model.layers):
+            if isinstance(layer, LSTM) and f"states.{i}.h" in arrays:
+                layer._states = arrays[f"states.{i}.h"].copy(), arrays[f"states.{i}.c"].copy()
+
+
+def _with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _metrics(names: Any, loss: Loss) -> list[metrics.Metric]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        names = [names]
+    return [metrics.get(name, loss) for name in names]
+
+
+def _callbacks(given: Any) -> list[Callback]:
+    items = [given] if isinstance(given, Callback) else list(given or ())
+    for item in items:
+        if not isinstance(item, Callback):
+            raise TypeError(f"callbacks must be instances of numlstm.callbacks.Callback, not {item!r}")
+    return items
+
+
+def _clipping(
+    optimizer: Optimizer, clip_norm: float | None, clip_value: float | None
+) -> tuple[float | None, float | None, float | None]:
+    """Return the limits of the norm of all gradients, of each one's norm, and of their elements."""
+    own = optimizer.global_clipnorm, optimizer.clipnorm, optimizer.clipvalue
+    if clip_norm is None and clip_value is None:
+        return own
+    if any(limit is not None for limit in own):
+        raise ValueError(
+            "the optimizer clips already: give clip_norm and clip_value to the trainer, or limits to the optimizer"
+        )
+    norm = None if clip_norm is None else _validate.real("clip_norm", clip_norm, positive=True)
+    return norm, None, None if clip_value is None else _validate.real("clip_value", clip_value, positive=True)
