@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .models import Sequential
 
 
+_MOST_SHAPES = 64
+
+
 class Data(NamedTuple):
     """Samples, checked: x (N, ..); y (N, ..), targets or classes; weights (N, rows of y a sample), or (N, 0) for 1."""
 
@@ -97,6 +100,7 @@ class Step:
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         key = name, shape, dtype
         if key not in self._buffers:
+            _make_room(self._buffers)
             self._buffers[key] = aligned_empty(shape, dtype)
         return self._buffers[key]
 
@@ -136,6 +140,7 @@ class Step:
             self._shapes.clear()
         key = x.shape, training
         if key not in self._shapes:
+            _make_room(self._shapes)
             self._arena.restart()
             plan = Plan(self._model.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw)
             rows, columns = int(np.prod(plan.output_shape[:-1])), plan.output_shape[-1]
@@ -194,6 +199,12 @@ class Step:
         for parameter, gradient, slots in zip(self.parameters, self.gradients, self.slots, strict=True):
             factor = scale if each_norm is None else scale * _shrink(backend.norm(gradient) * scale, each_norm)
             backend.update(rule, parameter, gradient, slots, factor, bound or 0.0)
+
+
+def _make_room(kept: dict[Any, Any]) -> None:
+    """Forget all that is kept for shapes where there are too many of them."""
+    if len(kept) >= _MOST_SHAPES:
+        kept.clear()
 
 
 def _shrink(norm: float, limit: float) -> float:

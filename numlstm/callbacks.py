@@ -37,6 +37,7 @@ class Callback:
 
     model: "Sequential"
     trainer: "Trainer"
+    saves = False  # whether it writes what the others have in hand, and so comes after them
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Called before the first epoch."""
@@ -171,6 +172,8 @@ class ModelCheckpoint(_Monitor):
     save_best_only : bool
         Whether epochs that do not improve are passed over.
     """
+
+    saves = True
 
     def __init__(
         self,

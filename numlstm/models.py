@@ -261,15 +261,34 @@ class Sequential:
         """The loss that `compile` chose."""
         return self.trainer.loss
 
-    def fit(self, x: Any, y: Any, batch_size: int = 32, epochs: int = 1, verbose: Any = 1, **options: Any) -> "History":
-        """Train the model; see `numlstm.Trainer.fit` for all arguments and errors.
-
-        Returns
-        -------
-        History
-            ``history.history`` is a dict of one list for each reported number, with one value for each epoch.
-        """
-        return self.trainer.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=verbose, **options)
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: Any = 1,
+        callbacks: Any = (),
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        sample_weight: Any = None,
+        initial_epoch: int | None = None,
+    ) -> "History":
+        """Train the model; arguments, result and errors are those of `numlstm.Trainer.fit`."""
+        return self.trainer.fit(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            validation_data,
+            shuffle,
+            sample_weight,
+            initial_epoch,
+        )
 
     def evaluate(
         self,

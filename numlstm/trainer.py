@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _random, _validate, losses, metrics, optimizers
 from ._validate import Array
-from .callbacks import Callback, Logs
+from .callbacks import Callback, Logs, ModelCheckpoint
 from .layers import LSTM
 from .losses import Loss
 from .optimizers import Optimizer
@@ -104,7 +104,7 @@ class Trainer:
 
     def forget(self) -> None:
         """Begin anew with the optimiser's memory; the model's layers have changed."""
-        self._step = None
+        self._step, self._waiting = None, 0
 
     # --- data ---
 
@@ -213,7 +213,8 @@ class Trainer:
             self.epoch = 0
         history = History()
         todo = max(0, epochs - self.epoch)
-        self._active = [*self.callbacks, *_callbacks(callbacks), history]
+        active = [*self.callbacks, *_callbacks(callbacks), history]
+        self._active = sorted(active, key=lambda callback: isinstance(callback, ModelCheckpoint))  # they save what others do
         bar = reporter(verbose, self.epoch, epochs, todo * len(data.x))
         try:
             self._begin(history)
@@ -222,7 +223,7 @@ class Trainer:
             self._call("on_train_end")
         finally:
             bar.close()
-            self.resumed = False
+            self.resumed, self._waiting = False, 0  # what an interruption left is not of the next fit
         return history
 
     def _begin(self, history: History) -> None:
@@ -280,7 +281,10 @@ class Trainer:
         if self._step is None:
             from .backend import SLOTS
 
-            if self.truncate is not None and any(getattr(layer, "go_backwards", False) for layer in self.model.layers):
+            recurrent = [layer for layer in self.model.layers if isinstance(layer, LSTM)]
+            if self.truncate is not None and not recurrent:
+                raise ValueError("truncate cuts sequences into pieces: it needs a model with an LSTM")
+            if self.truncate is not None and any(layer.go_backwards for layer in recurrent):
                 raise ValueError("truncate goes forwards through the steps: it cannot be used with go_backwards")
             slots = SLOTS[type(self.optimizer.rule(0))]
             self._step = Step(self.model, self.loss, self.metrics, slots, self.seed)
@@ -300,7 +304,7 @@ class Trainer:
 
     def _count(self, step: "Step") -> None:
         self._waiting += 1
-        if self._waiting == self.accumulate:
+        if self._waiting >= self.accumulate:
             self._flush(step)
 
     def _flush(self, step: "Step") -> None:
@@ -331,10 +335,12 @@ class Trainer:
         states = [layer._states for layer in recurrent]
         self.model.reset_states()
         meter = Meter(self.metrics)
-        for start in range(0, len(data.x), size):
-            step.measure(type(data)(*(array[start : start + size] for array in data)), meter)
-        for layer, kept in zip(recurrent, states, strict=True):
-            layer._states = kept
+        try:
+            for start in range(0, len(data.x), size):
+                step.measure(type(data)(*(array[start : start + size] for array in data)), meter)
+        finally:
+            for layer, kept in zip(recurrent, states, strict=True):
+                layer._states = kept
         return meter.logs()
 
     # --- checkpoints ---
@@ -417,8 +423,9 @@ class Trainer:
             for i, saved in enumerate(numbers["callbacks"])
         ]
         for i, layer in enumerate(self.model.layers):
-            if isinstance(layer, LSTM) and f"states.{i}.h" in arrays:
-                layer._states = arrays[f"states.{i}.h"].copy(), arrays[f"states.{i}.c"].copy()
+            if isinstance(layer, LSTM):
+                there = f"states.{i}.h" in arrays
+                layer._states = (arrays[f"states.{i}.h"].copy(), arrays[f"states.{i}.c"].copy()) if there else None
 
 
 def _with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
@@ -426,6 +433,8 @@ def _with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 
 
 def _metrics(names: Any, loss: Loss) -> list[metrics.Metric]:
+    if names is None:
+        return []
     if isinstance(names, str) or not isinstance(names, Iterable):
         names = [names]
     return [metrics.get(name, loss) for name in names]

@@ -30,6 +30,32 @@ for t in range(3):
     h = gate * np.tanh(c)
     assert np.abs(y[:, t] - h).max() < 1e-6, f"step {t} of the first result is wrong"
 """
+# The newcomer's script, on zeros.
+_FIT = """
+import time
+start = time.perf_counter()
+import numpy as np
+from numlstm import LSTM, Dense, Sequential
+x, y = np.zeros((64, 60, 1), np.float32), np.zeros((64, 1), np.float32)
+model = Sequential()
+model.add(LSTM(units=50, return_sequences=True, input_shape=(60, 1)))
+model.add(LSTM(units=50))
+model.add(Dense(units=1))
+model.compile(optimizer="adam", loss="mean_squared_error")
+loss = model.fit(x, y, epochs=2, batch_size=32, validation_split=0.2, verbose=0).history["loss"]
+print(time.perf_counter() - start)
+assert np.isfinite(loss).all(), loss
+"""
+_PREDICT = """
+import time
+start = time.perf_counter()
+import numpy as np
+from numlstm import LSTM, Dense, Sequential
+model = Sequential([LSTM(50, return_sequences=True, input_shape=(60, 1)), LSTM(50), Dense(1)])
+y = model.predict(np.ones((2, 60, 1), np.float32))
+print(time.perf_counter() - start)
+assert y.shape == (2, 1) and np.isfinite(y).all() and y[0] == y[1] != 0, y
+"""
 
 
 def _seconds(script: str, cache: str) -> float:
@@ -68,3 +94,12 @@ class Startup:
 
     def track_first_call_warm(self) -> float:
         return _best(_FIRST_CALL, warm=True)
+
+    def track_first_fit_cold(self) -> float:
+        return _best(_FIT, warm=False)
+
+    def track_first_fit_warm(self) -> float:
+        return _best(_FIT, warm=True)
+
+    def track_first_predict_warm(self) -> float:
+        return _best(_PREDICT, warm=True)

@@ -1,5 +1,6 @@
 """Into how many parts work falls, and what the entry points need to know of the process."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,11 +24,16 @@ def parts(most: int, multiply_adds: int) -> int:
     return max(1, min(most, _threads.get_num_threads(), multiply_adds // WORTH_A_THREAD))
 
 
+@functools.cache
+def _serial(dtype: np.dtype[Any]) -> parallel.Runtime:
+    return parallel.Runtime(panel_product_address(dtype), 0, 1, 1)
+
+
 def runtime(parts: int, dtype: np.dtype[Any]) -> parallel.Runtime:
     """Return what an entry point of `parallel` needs to run in so many parts."""
-    tile = panel_product_address(dtype)
     if parts == 1:
-        return parallel.Runtime(tile, 0, 1, 1)
+        return _serial(dtype)
+    tile = _serial(dtype).tile
     if _threads.layer_may_harm():
         return parallel.Runtime(tile, _threads.pool_region_address(), parts, min(parts, _threads.available_cpus()))
     return parallel.Runtime(tile, parallel.region_address(), parts, min(parts, numba.config.NUMBA_NUM_THREADS))
