@@ -36,7 +36,7 @@ def activate(tile, kind, z, y, start, stop):
 def differentiate(tile, kind, y, dy, dz, start, stop):
     """Write ``dz = dy * activation'(z)``, from the activation's result, for rows `start` to `stop`.
 
-    y, dy : (R, C); y is unused for LINEAR. dz : (R, C')  written, zeros in the padding
+    y, dy : (R, C); dz : (R, C')  written, zeros in the padding
     """
     width, columns, padded = lanes(dy), dy.shape[1], dz.shape[1]
     for r in range(start, stop):
@@ -48,14 +48,13 @@ def differentiate(tile, kind, y, dy, dz, start, stop):
             count = max(0, columns - at)
             place = r * columns + min(at, columns)
             slope = load_first(dy, place, count)
-            if kind != LINEAR:
-                value, one = load_first(y, place, count), constant(slope, 1)
-                if kind == SIGMOID:
-                    slope = slope * value * (one - value)
-                elif kind == TANH:
-                    slope = slope * (one - value * value)
-                elif kind == SOFTMAX:
-                    slope = (slope - splat(dy, inner)) * value
+            value, one = load_first(y, place, count), constant(slope, 1)
+            if kind == SIGMOID:
+                slope = slope * value * (one - value)
+            elif kind == TANH:
+                slope = slope * (one - value * value)
+            elif kind == SOFTMAX:
+                slope = (slope - splat(dy, inner)) * value
             store(dz, r * padded + at, slope)
         if kind == RELU:
             for c in range(columns):

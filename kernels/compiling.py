@@ -20,7 +20,7 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core import caching
+from numba.core import caching, types
 from numba.core.ccallback import CFunc
 
 from . import target
@@ -151,6 +151,9 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     if function is None:
         return functools.partial(jit, **options)
     dispatcher = numba.jit(nogil=True, **_OPTIONS, **options)(function)
+    template = dispatcher.get_call_template
+    # Numba would compile a kernel once more for each literal that another kernel calls it with.
+    dispatcher.get_call_template = lambda args, kws: template(tuple(map(types.unliteral, args)), kws)
     if cache_folder() is not None:
         dispatcher._cache = _KernelCache(function)
     return dispatcher

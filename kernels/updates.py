@@ -70,14 +70,13 @@ def _momentum(rule, like, p, g, a, b):
 
 def _rmsprop(rule, like, p, g, a, b):
     rho = splat(like, like.dtype.type(rule.rho))
-    a = rho * a + (constant(g, 1) - rho) * (g * g)
+    a = rho * a + splat(like, like.dtype.type(1 - rule.rho)) * (g * g)
     return p - splat(like, like.dtype.type(rule.rate)) * g / sqrt(a + splat(like, like.dtype.type(rule.epsilon))), a, b
 
 
 def _adam(rule, like, p, g, a, b):
-    beta_1, beta_2 = splat(like, like.dtype.type(rule.beta_1)), splat(like, like.dtype.type(rule.beta_2))
-    a = a + (constant(g, 1) - beta_1) * (g - a)
-    b = b + (constant(g, 1) - beta_2) * (g * g - b)
+    a = a + splat(like, like.dtype.type(1 - rule.beta_1)) * (g - a)
+    b = b + splat(like, like.dtype.type(1 - rule.beta_2)) * (g * g - b)
     p = p - splat(like, like.dtype.type(rule.decay)) * p
     root = sqrt(b) + splat(like, like.dtype.type(rule.epsilon))
     return p - splat(like, like.dtype.type(rule.rate)) * a / root, a, b

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _random, _validate, losses, metrics, optimizers
 from ._validate import Array
-from .callbacks import Callback, Logs, ModelCheckpoint
+from .callbacks import Callback, Logs
 from .layers import LSTM
 from .losses import Loss
 from .optimizers import Optimizer
@@ -214,7 +214,7 @@ class Trainer:
         history = History()
         todo = max(0, epochs - self.epoch)
         active = [*self.callbacks, *_callbacks(callbacks), history]
-        self._active = sorted(active, key=lambda callback: isinstance(callback, ModelCheckpoint))  # they save what others do
+        self._active = sorted(active, key=lambda callback: callback.saves)  # what saves, saves what the others did
         bar = reporter(verbose, self.epoch, epochs, todo * len(data.x))
         try:
             self._begin(history)

@@ -65,7 +65,11 @@ class Dense:
         """
         rows = dy.shape[0]
         dz = self._dz.reshape(rows, -1)
-        parallel.differentiate(elementwise(rows, dy.size, self._dtype), activation, self.y, dy, dz)
+        if activation == activations.LINEAR:
+            dz[:, : dy.shape[1]] = dy
+            dz[:, dy.shape[1] :] = 0
+        else:
+            parallel.differentiate(elementwise(rows, dy.size, self._dtype), activation, self.y, dy, dz)
         tasks = self._sums.shape[0] * gradients.chunk_count.py_func(self._sums.shape[1], self._sums.shape[0])
         split = min(parts(tasks, self._work), self._copies.shape[0])
         parallel.weight_gradients(

@@ -4,14 +4,14 @@ import sys
 
 import pytest
 
-SCRIPT = """
+GUARD = """
 import ctypes, mmap, sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from support import GRADIENTS, Layer, assert_close
 import numlstm
-from numlstm import functional
 from numlstm.backend import runtime
+
+runtime.WORTH_A_THREAD = 1
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -37,10 +37,14 @@ class Guarded:
     def zeros(self, shape, dtype): return guarded(shape, dtype, 0)
     def empty_like(self, a): return guarded(a.shape, a.dtype)
     def zeros_like(self, a): return guarded(a.shape, a.dtype, 0)
+"""
+
+ONE_LAYER = """
+from support import GRADIENTS, Layer, assert_close
+from numlstm import functional
 
 functional.np, functional.take, functional.give_back = Guarded(), guarded, lambda *arrays: None
 functional.aligned_empty = guarded
-runtime.WORTH_A_THREAD = 1
 rng = np.random.default_rng(0)
 sizes = [(1, 1, 1, 1), (2, 1, 1, 3), (1, 2, 700, 20), (1, 2, 3, 130), (7, 5, 17, 16), (9, 3, 16, 64), (1, 300, 3, 7)]
 sizes += [tuple(rng.integers(1, (14, 9, 70, 140))) for _ in range(12)]
@@ -60,9 +64,55 @@ for size in sizes:
 print("done")
 """
 
+WHOLE_MODEL = """
+from numlstm import Dense, Dropout, Embedding, LSTM, Sequential, Trainer, _step, layers
+
+class GuardedArena:
+    def restart(self): pass
+    def take(self, shape, dtype): return guarded(shape, dtype)
+
+def guard():
+    _step.np, _step.Arena, _step.aligned_empty, layers.base.aligned_empty = Guarded(), GuardedArena, guarded, guarded
+
+before = _step.np, _step.Arena, _step.aligned_empty, layers.base.aligned_empty
+rng = np.random.default_rng(0)
+
+def train(size, dtype, activation, loss, optimizer):
+    N, T, I, H, C = size
+    models = [
+        ([LSTM(H, return_sequences=True, seed=1, dropout=0.2), Dropout(0.1), LSTM(C, seed=2),
+          Dense(C, activation, seed=3)], (N, C)),
+        ([Embedding(I, H, seed=1), LSTM(H, seed=2, return_sequences=True, go_backwards=True), Dense(C, "tanh", seed=3),
+          Dense(C, activation, seed=4)], (N, T, C)),
+    ]
+    rng = np.random.default_rng(1)
+    for stack, shape in models:
+        x = rng.integers(0, I, (N, T)) if isinstance(stack[0], Embedding) else rng.standard_normal((N, T, I))
+        y = rng.integers(0, C, shape[:-1]) if "sparse" in loss else rng.uniform(0.1, 0.9, shape)
+        model = Sequential(stack, dtype=dtype)
+        trainer = Trainer(model, optimizer, loss, ["mse"] if "sparse" not in loss else ["accuracy"], clip_norm=1.0, seed=1)
+        losses = [trainer.step(x, y) for _ in range(2)]
+        yield np.concatenate([losses, list(trainer.evaluate(x, y).values()), *(w.ravel() for w in model.get_weights())])
+
+cases = [("linear", "mse", "adam"), ("relu", "mae", "sgd"), ("softmax", "sparse_categorical_crossentropy", "rmsprop"),
+         ("sigmoid", "binary_crossentropy", "adamw"), ("softmax", "mse", "adam"), ("linear", "huber", "sgd")]
+for number, (activation, loss, optimizer) in enumerate(cases):
+    for dtype in ("float32", "float64"):
+        size = (1, 1, 1, 1, 1 if number == 0 else 2) if number < 2 else tuple(map(int, rng.integers(2, (9, 6, 20, 40, 90))))
+        numlstm.set_num_threads(int(rng.integers(1, 4)))
+        _step.np, _step.Arena, _step.aligned_empty, layers.base.aligned_empty = before
+        want = list(train(size, dtype, activation, loss, optimizer))
+        for at_end in (True, False):
+            guard()
+            for got, expected in zip(train(size, dtype, activation, loss, optimizer), want, strict=True):
+                np.testing.assert_array_equal(got, expected)
+print("done")
+"""
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by calls of Linux's C library")
+@pytest.mark.parametrize("script", [ONE_LAYER, WHOLE_MODEL], ids=["one layer", "whole model"])
 @pytest.mark.parametrize("width", ["native", "8", "4"])
-def test_nothing_past_an_array_is_touched(run_python, width, request):
+def test_nothing_past_an_array_is_touched(run_python, width, script, request):
     chosen = {} if width == "native" else {"NUMLSTM_VECTOR_WIDTH": width}
-    assert run_python(SCRIPT, request.path.parents[1], **chosen).stdout == "done\n"
+    assert run_python(GUARD + script, request.path.parents[1], **chosen).stdout == "done\n"
