@@ -15,7 +15,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
 from . import activations, dropout, embedding, gradients, layout, losses, products, sweeps, updates
-from .compiling import CFunction, jit
+from .compiling import CFunction, entry
 from .simd import INT, int_constant, lanes
 
 _BYTES = ir.IntType(8).as_pointer()
@@ -42,7 +42,7 @@ def _call_part(typingctx, kernel, arguments, start, stop):
     return signature(types.void, types.voidptr, types.voidptr, types.intp, types.intp), emit
 
 
-@jit(parallel=True)
+@entry(parallel=True)
 def _run_parts(kernel, arguments, total, parts):
     for part in prange(parts):
         _call_part(kernel, arguments, total * part // parts, total * (part + 1) // parts)
@@ -101,21 +101,21 @@ def _deal(typingctx, kernel, runtime, total, arguments):
     return signature(types.void, kernel, runtime, types.intp, arguments), emit
 
 
-@jit
+@entry
 def forward(runtime, team, cell, x, h0, y, c, z, keep):
     """sweeps.forward_part over the batch, or by a team."""
     total = runtime.parts if team.size > 0 else x.shape[0]
     _deal(sweeps.forward_part, runtime, total, (team, runtime.threads, cell, x, h0, y, c, z, keep))
 
 
-@jit
+@entry
 def backward(runtime, team, cell, u, w, dy, dh, dc, c, z, dx):
     """sweeps.backward_part over the batch, or by a team."""
     total = runtime.parts if team.size > 0 else z.shape[0]
     _deal(sweeps.backward_part, runtime, total, (team, runtime.threads, cell, u, w, dy, dh, dc, c, z, dx))
 
 
-@jit
+@entry
 def pack_cell(runtime, W_ih, W_hh, b, cell):
     """layout.pack_gates of both weights, and the bias (4H,) into (4, H')."""
     _deal(layout.pack_gates, runtime, cell.x.shape[0], (W_ih, cell.x))
@@ -126,62 +126,62 @@ def pack_cell(runtime, W_ih, W_hh, b, cell):
             cell.b[gate, j] = b[gate * hidden + j] if j < hidden else 0
 
 
-@jit
+@entry
 def pack_columns(runtime, matrix, panels):
     """layout.pack_columns over all panels."""
     _deal(layout.pack_columns, runtime, panels.shape[0], (matrix, panels))
 
 
-@jit
+@entry
 def weight_gradients(runtime, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
     _deal(gradients.gradient_tasks, runtime, total, (runtime.parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add))
 
 
-@jit
+@entry
 def dense(runtime, x, panels, bias, y):
     """products.dense_rows over the rows."""
     _deal(products.dense_rows, runtime, x.shape[0], (x, panels, bias, y))
 
 
-@jit
+@entry
 def pack_rows(runtime, weights, panels):
     """layout.pack_rows over all panels."""
     _deal(layout.pack_rows, runtime, panels.shape[0], (weights, panels))
 
 
-@jit
+@entry
 def activate(runtime, kind, z, y):
     """activations.activate over the rows."""
     _deal(activations.activate, runtime, z.shape[0], (kind, z, y))
 
 
-@jit
+@entry
 def differentiate(runtime, kind, y, dy, dz):
     """activations.differentiate over the rows."""
     _deal(activations.differentiate, runtime, dy.shape[0], (kind, y, dy, dz))
 
 
-@jit
+@entry
 def drop(runtime, key, rate, x, y):
     """dropout.dropout over the rows."""
     _deal(dropout.dropout, runtime, x.shape[0], (key, rate, x, y))
 
 
-@jit
+@entry
 def gather(runtime, table, indices, y):
     """embedding.gather over the rows."""
     _deal(embedding.gather, runtime, indices.shape[0], (table, indices, y))
 
 
-@jit
+@entry
 def scatter(runtime, indices, dy, dtable):
     """embedding.scatter over the columns."""
     _deal(embedding.scatter, runtime, dtable.shape[1], (indices, dy, dtable))
 
 
-@jit
+@entry
 def loss(runtime, loss, prediction, target, weights, scale, gradient, values):
     """losses.loss_rows over the rows; returns the sum of the values."""
     _deal(losses.loss_rows, runtime, values.shape[0], (loss, prediction, target, weights, scale, gradient, values))
@@ -191,14 +191,14 @@ def loss(runtime, loss, prediction, target, weights, scale, gradient, values):
     return total
 
 
-@jit
+@entry
 def update(runtime, rule, parameters, gradient, slots, scale, bound):
     """updates.update over the vectors of a parameter."""
     vectors = -(-gradient.shape[0] // lanes(gradient))
     _deal(updates.update, runtime, vectors, (rule, parameters, gradient, slots, scale, bound))
 
 
-@jit
+@entry
 def sum_of_squares(runtime, gradient, sums):
     """updates.squares over all stretches; returns the sum."""
     _deal(updates.squares, runtime, sums.shape[0], (gradient, sums))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import reference
 
@@ -68,6 +69,16 @@ class Layer:
         args = self.x, self.W_ih, self.W_hh, self.b
         out = reference.lstm(*args, self.h0, self.c0)
         return out, reference.lstm_backward(*args, out.trace, self.dy, self.dh, self.dc)
+
+
+def callable_from_python(part):
+    """Return a function that calls a part of kernels, which Python itself cannot."""
+
+    @numba.njit
+    def call(*arguments):
+        return part(*arguments)
+
+    return call
 
 
 def assert_close(name, got, want, dtype):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numlstm.kernels import layout, target
+from support import callable_from_python
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -10,7 +11,7 @@ from numlstm.kernels import layout, target
 def test_pack_gates(rng, units, inputs, dtype):
     weights = rng.standard_normal((4 * units, inputs)).astype(dtype)
     panels = np.full(layout.gate_panels_shape(units, inputs, dtype), np.nan, dtype)
-    layout.pack_gates(0, weights, panels, 0, panels.shape[0])
+    callable_from_python(layout.pack_gates)(0, weights, panels, 0, panels.shape[0])
     width = target.lanes(dtype)
     padded = np.zeros((4, layout.padded(units, dtype), inputs), dtype)
     padded[:, :units] = weights.reshape(4, units, inputs)
@@ -23,7 +24,7 @@ def test_pack_gates(rng, units, inputs, dtype):
 def test_pack_columns(rng, rows, columns, dtype):
     matrix = rng.standard_normal((rows, columns)).astype(dtype)
     panels = np.full(layout.column_panels_shape(rows, columns, dtype), np.nan, dtype)
-    layout.pack_columns(0, matrix, panels, 0, panels.shape[0])
+    callable_from_python(layout.pack_columns)(0, matrix, panels, 0, panels.shape[0])
     padded = np.zeros((rows, panels.shape[0] * panels.shape[2]), dtype)
     padded[:, :columns] = matrix
     np.testing.assert_array_equal(panels, padded.reshape(rows, panels.shape[0], -1).transpose(1, 0, 2))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numlstm.kernels import layout, parallel
 from numlstm.kernels.tile import panel_product_address
+from support import callable_from_python
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -12,7 +13,7 @@ from numlstm.kernels.tile import panel_product_address
 def test_dense(rng, rows, inputs, columns, dtype, parts):
     x, weights = rng.standard_normal((rows, inputs)).astype(dtype), rng.standard_normal((inputs, columns)).astype(dtype)
     panels = np.empty(layout.column_panels_shape(inputs, columns, dtype), dtype)
-    layout.pack_columns(0, weights, panels, 0, panels.shape[0])
+    callable_from_python(layout.pack_columns)(0, weights, panels, 0, panels.shape[0])
     bias = np.zeros(panels.shape[0] * panels.shape[2], dtype)
     bias[:columns] = rng.standard_normal(columns)
     memory = np.full(rows * columns + 64, 7, dtype)
