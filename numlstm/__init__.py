@@ -23,7 +23,10 @@ _DEFINED_IN = {
 _MODULES = (
     "backend",
     "callbacks",
+    "data",
+    "datasets",
     "files",
+    "forecast",
     "functional",
     "initializers",
     "layers",
@@ -31,6 +34,7 @@ _MODULES = (
     "metrics",
     "models",
     "optimizers",
+    "plot",
     "trainer",
     "utils",
 )
@@ -46,6 +50,9 @@ __all__ = [
     "Sequential",
     "Trainer",
     "callbacks",
+    "data",
+    "datasets",
+    "forecast",
     "functional",
     "get_num_threads",
     "initializers",
@@ -55,6 +62,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plot",
     "set_num_threads",
     "trainer",
     "utils",
@@ -88,7 +96,22 @@ _find_kernels_in_source_tree()
 
 
 if TYPE_CHECKING:
-    from . import callbacks, functional, initializers, layers, losses, metrics, models, optimizers, trainer, utils
+    from . import (
+        callbacks,
+        data,
+        datasets,
+        forecast,
+        functional,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        plot,
+        trainer,
+        utils,
+    )
     from .files import FileFormatError
     from .layers import LSTM, Dense, Dropout, Embedding, Input
     from .models import Sequential, load

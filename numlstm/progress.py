@@ -46,7 +46,7 @@ class Bar(Silent):
         import tqdm
 
         self._epochs, self._next = epochs, 0.0
-        layout = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+        layout = "{desc} |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}"
         self._bar = tqdm.tqdm(
             total=sequences, unit=" sequences", unit_scale=True, bar_format=layout, mininterval=_SECONDS_BETWEEN
         )

@@ -1,0 +1,160 @@
+"""Pictures of forecasts and of training, by matplotlib (``pip install "numlstm[plot]"``) without the state of pyplot."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._validate import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["forecast", "history"]
+
+_TRUTH, _FORECAST, _GRID, _TEXT = "#3a4149", "#e4572e", "#e3e6ea", "#3a4149"
+_CLOSE_UP = 60  # steps
+# Ticks a year, month, day, hour, minute or less apart, and how the first within the next larger unit is written.
+_DATES = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
+_FIRST_DATES = ["", "%b\n%Y", "%d %b", "%H:%M\n%d %b", "%H:%M", "%H:%M"]
+
+
+def forecast(
+    truth: npt.ArrayLike,
+    forecast: npt.ArrayLike,
+    times: Sequence[Any] | None = None,
+    band: npt.ArrayLike | None = None,
+    label: str = "",
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw a forecast over the truth, all of it and its end close up.
+
+    Parameters
+    ----------
+    truth, forecast : (T,)
+        At least two values.
+    times : sequence of T datetimes or numbers, optional
+        0, 1, .. if left out.
+    band : (2, T), optional
+        Lower and upper end of the range around the forecast.
+    label : str
+        Of the values, with their unit.
+    title : str
+    path : path, optional
+        Where to save the picture; the ending says the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without matplotlib: the message says how to install it.
+    ValueError
+        For shapes that do not fit together.
+    OSError
+        If the picture cannot be saved.
+    """
+    true, made = np.asarray(truth, np.float64), np.asarray(forecast, np.float64)
+    if true.ndim != 1 or true.shape != made.shape or len(true) < 2:
+        raise ValueError(f"truth and forecast must have one shape (T,) with T at least 2, not {true.shape} and {made.shape}")
+    when = list(range(len(true))) if times is None else list(times)
+    around = None if band is None else np.asarray(band, np.float64)
+    if len(when) != len(true) or (around is not None and around.shape != (2, len(true))):
+        raise ValueError(f"times and band must go with the {len(true)} values: T times, and a band of shape (2, T)")
+    figure = _figure((10, 6.4))
+    panels = figure.subplots(2, 1)
+    for axes, first in zip(panels, (0, max(0, len(true) - _CLOSE_UP)), strict=True):
+        part = slice(first, None)
+        _curves(axes, when[part], true[part], made[part], None if around is None else around[:, part])
+        axes.set_ylabel(label)
+        _style(axes, numbers=isinstance(when[0], (int, float, np.number)))
+    whole, close_up = panels
+    whole.axvspan(when[first], when[-1], color=_GRID, alpha=0.4, linewidth=0)
+    whole.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_TEXT, pad=28)
+    whole.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, frameon=False, labelcolor=_TEXT)
+    close_up.set_title(f"The last {len(true) - first} values", loc="left", fontsize=10, color=_TEXT)
+    figure.align_ylabels(panels)
+    return _finished(figure, path)
+
+
+def history(logs: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> "Figure":
+    """Draw how the loss fell from epoch to epoch, and that of the validation beside it.
+
+    Parameters
+    ----------
+    logs : mapping of str to sequence of float
+        ``history.history`` of what `fit` returned.
+    path : path, optional
+        Where to save the picture; the ending says the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without matplotlib: the message says how to install it.
+    ValueError
+        If there is no loss in it.
+    OSError
+        If the picture cannot be saved.
+    """
+    if not len(logs.get("loss", ())):
+        raise ValueError("logs must be the history.history of what fit returned, with 'loss' for at least one epoch")
+    figure = _figure((7, 4))
+    axes = figure.subplots()
+    for name, text, colour in (("loss", "training", _TRUTH), ("val_loss", "validation", _FORECAST)):
+        if name in logs:
+            axes.plot(range(1, len(logs[name]) + 1), logs[name], color=colour, linewidth=1.8, label=text)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    _style(axes, numbers=True)
+    axes.legend(frameon=False, labelcolor=_TEXT)
+    return _finished(figure, path)
+
+
+def _figure(size: tuple[float, float]) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('pictures need matplotlib: pip install "numlstm[plot]"', name="matplotlib") from error
+    return Figure(figsize=size, layout="constrained", facecolor="white")
+
+
+def _finished(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
+    if path is not None:
+        figure.savefig(path, dpi=150)
+    return figure
+
+
+def _curves(axes: "Axes", times: Sequence[Any], truth: Array, forecast: Array, band: Array | None) -> None:
+    if band is not None:
+        axes.fill_between(times, *band, color=_FORECAST, alpha=0.16, linewidth=0, label="80 % of the errors in validation")
+    marker = "o" if len(truth) <= _CLOSE_UP else ""
+    axes.plot(times, truth, color=_TRUTH, linewidth=1.3, marker=marker, markersize=3.5, label="truth")
+    axes.plot(times, forecast, color=_FORECAST, linewidth=1.8, label="forecast")
+    axes.margins(x=0.01)
+
+
+def _style(axes: "Axes", numbers: bool) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_GRID)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=_TEXT, labelsize=9)
+    axes.yaxis.label.set_color(_TEXT)
+    axes.xaxis.label.set_color(_TEXT)
+    if not numbers:
+        locator = AutoDateLocator(minticks=4, maxticks=10)
+        formatter = ConciseDateFormatter(locator, formats=_DATES, zero_formats=_FIRST_DATES, show_offset=False)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(formatter)

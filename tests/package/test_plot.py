@@ -1,0 +1,73 @@
+import sys
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="pictures need matplotlib, an extra")
+
+from numlstm import plot
+
+DAYS = [datetime(2015, 1, 1) + timedelta(days=i) for i in range(100)]
+
+
+def test_a_forecast_and_its_end_close_up(rng, tmp_path):
+    truth = rng.normal(size=100)
+    made = truth + 0.1
+    path = tmp_path / "f.png"
+    figure = plot.forecast(truth, made, DAYS, (made - 1, made + 2), "temp (°C)", "Title", path)
+    whole, close_up = figure.axes
+    for axes, count in ((whole, 100), (close_up, 60)):
+        drawn = {line.get_label(): np.asarray(line.get_ydata(), float).tolist() for line in axes.lines}
+        assert drawn == {"truth": truth[-count:].tolist(), "forecast": made[-count:].tolist()}
+        assert axes.get_ylabel() == "temp (°C)"
+    assert [text.get_text() for text in whole.get_legend().get_texts()] == [
+        "80 % of the errors in validation",
+        "truth",
+        "forecast",
+    ]
+    assert whole.get_title(loc="left") == "Title"
+    assert close_up.get_title(loc="left") == "The last 60 values"
+    ticks = [text.get_text() for text in close_up.get_xticklabels()]
+    assert "Mar" in " ".join(ticks)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_a_short_forecast_without_dates():
+    figure = plot.forecast([1, 2], [2, 3])
+    assert [axes.lines[0].get_xdata().tolist() for axes in figure.axes] == [[0, 1], [0, 1]]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["truth", "forecast"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1, 2], [1]), r"one shape \(T,\) with T at least 2, not \(2,\) and \(1,\)$"),
+        (([1], [1]), r"one shape \(T,\) with T at least 2, not \(1,\) and \(1,\)$"),
+        (([[1, 2]], [[1, 2]]), r"one shape \(T,\) with T at least 2, not \(1, 2\) and \(1, 2\)$"),
+        (([1, 2], [1, 2], [0]), r"^times and band must go with the 2 values: T times, and a band of shape \(2, T\)$"),
+        (([1, 2], [1, 2], None, [1, 2]), r"^times and band must go with the 2 values"),
+    ],
+)
+def test_what_does_not_go_together(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plot.forecast(*arguments)
+
+
+def test_a_history(tmp_path):
+    path = tmp_path / "h.png"
+    (axes,) = plot.history({"loss": [3, 2], "val_loss": [4, 5], "mae": [1, 1]}, path).axes
+    drawn = {line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines}
+    assert drawn == {"training": ([1, 2], [3, 2]), "validation": ([1, 2], [4, 5])}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"with 'loss' for at least one epoch$"):
+        plot.history({"loss": []})
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ModuleNotFoundError, match=r'^pictures need matplotlib: pip install "numlstm\[plot\]"$'):
+        plot.forecast([1, 2], [2, 3])
