@@ -106,10 +106,12 @@ class Samples:
         self.last = target[lookback - 1 : -horizon]
         self.rows = data.sliding_windows(np.arange(lookback, series.rows), horizon)
         changes = (self.y - self.last[:, np.newaxis])[self.parts.training]
-        if (changes.std(axis=0) <= 1e-9 * target[:known].std()).any():
+        spread = changes.std(axis=0)
+        same = spread <= 1e-9 * target[:known].std()  # as after seven days in a pattern of weeks
+        if same.all():
             where = f"{series.name}: column {settings.target!r}"
             raise ValueError(f"{where} changes by the same amount at each step: there is nothing to learn")
-        self.changes = Scaler.fit(changes)
+        self.changes = Scaler(changes.mean(axis=0), np.where(same, 1.0, spread))
 
 
 class Forecaster:

@@ -1,22 +1,53 @@
-"""Every Python block of the README runs as it stands, and its test command is one line."""
+"""Every block of the README runs as it stands; its two lines that make an environment are run by `.ci/run`."""
 
 import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
+TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
+SHELL = re.findall(r"^```\n(.*?)^```", TEXT, re.M | re.S)
+ENVIRONMENTS = re.findall(r"^python3 -m venv .*$", TEXT, re.M)
 
 
 def test_there_are_blocks():
-    assert BLOCKS
+    assert len(PYTHON) >= 3 and len(SHELL) >= 3
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_block_runs(run_python, number):
-    run_python(BLOCKS[number])
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_runs(run_python, number):
+    run_python(PYTHON[number])
 
 
-def test_the_test_command_is_one_line():
-    assert len(re.findall(r"^python3 -m venv .*pytest$", TEXT, re.M)) == 1
+def test_commands_run(run_python, tmp_path):
+    """In order, on a file of the name and with the column that they ask for."""
+    commands = [line for block in SHELL for line in block.splitlines() if line.startswith("numlstm ")]
+    assert [shlex.split(command)[1] for command in commands] == ["train", "predict"]
+    days = np.arange(np.datetime64("2023-01-01"), np.datetime64("2024-06-01"))
+    revenue = 1000 + 2 * np.arange(len(days)) + 300 * (np.arange(len(days)) % 7 > 4)
+    rows = [f"{day},{value}" for day, value in zip(days, revenue, strict=True)]
+    (tmp_path / "sales.csv").write_text("\n".join(["day,revenue", *rows]) + "\n", encoding="utf-8")
+    for command in commands:
+        arguments = shlex.split(command)[1:]
+        done = run_python("import sys; from numlstm.cli import main; sys.exit(main(sys.argv[1:]))", *arguments)
+    forecast = done.stdout.splitlines()
+    assert forecast[0] == "day,revenue"
+    days, values = zip(*(line.split(",") for line in forecast[1:]), strict=True)
+    assert list(days) == [f"2024-06-0{day}" for day in range(1, 8)]
+    assert all(1000 < float(value) < 4000 for value in values), values
+
+
+def test_the_lines_that_make_environments():
+    main_job, tests = ENVIRONMENTS
+    assert main_job.endswith("numlstm train") and tests.endswith("python -m pytest")
+
+
+def test_pictures_are_there():
+    pictures = re.findall(r"!\[.+\]\((.+?)\)", TEXT)
+    assert pictures
+    for picture in pictures:
+        file = Path(__file__).parents[1] / picture
+        assert file.read_bytes().startswith(b"\x89PNG")

@@ -257,3 +257,11 @@ def test_the_weather_is_forecast_better_than_naively(seed):
     assert scores["last_year"] == pytest.approx({"mae": 3.84075, "rmse": 4.94241}, abs=1e-5)
     for measure in ("mae", "rmse"):
         assert scores["model"][measure] < 0.97 * scores["persistence"][measure]
+
+
+def test_a_pattern_that_repeats_within_the_horizon_is_learnt(make):
+    """Its change after a whole period is always the same, by which nothing can be divided."""
+    rows = np.arange(300)
+    weeks = make(a=2.0 * rows + 30 * (rows % 7 > 4))
+    report = forecast.train(Samples(weeks, Settings("a", ("a",), horizon=7, hidden=4, epochs=2)), verbose=0)
+    np.testing.assert_allclose(report.forecast[:, 6], report.truth[:, 6], atol=3)  # 14 more than seven days before
