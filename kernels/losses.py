@@ -186,7 +186,7 @@ def _cross_entropy_of_logits(loss, prediction, target, r, factor, gradient):
         for c in range(prediction.shape[1]):
             weight = _weight_of(target, r, c)
             if weight != 0:
-                gradient[r, c] -= factor * weight
+                gradient[r, c] -= gradient.dtype.type(factor * weight)  # rounded as `scale` is: sure and right gives 0
     return value
 
 

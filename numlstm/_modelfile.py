@@ -21,7 +21,7 @@ def save(model: Sequential, path: Path, trainer: "Trainer | None" = None) -> Non
     """Write a model, and with a trainer all that training goes on from."""
     if not model.built:
         raise ValueError("the model has no weights yet: give the first layer an input_shape, or show it data, first")
-    header: dict[str, Any] = {"model": model.get_config(), "metadata": model.metadata, "compile": _compiled(model)}
+    header: dict[str, Any] = {"model": _config(model), "metadata": model.metadata, "compile": _compiled(model)}
     tensors = {
         f"layers.{i}.{name}": parameter
         for i, layer in enumerate(model.layers)
@@ -36,22 +36,48 @@ def save(model: Sequential, path: Path, trainer: "Trainer | None" = None) -> Non
         raise ValueError(f"the model's metadata or a layer's config is nothing that JSON can hold: {error}") from None
 
 
+def _config(model: Sequential) -> dict[str, Any]:
+    """Return the model's config, as far as `load` can make layers from it again."""
+    try:
+        config = model.get_config()
+        for description in config["layers"]:
+            _registry.make("layer", layers.Layer, layers.KNOWN, description)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"a layer or an initializer of your own cannot be saved: {error}") from error
+    return config
+
+
 def _compiled(model: Sequential) -> dict[str, Any] | None:
+    """Return what `compile` chose, or None if something of it is the user's own, of which a file knows nothing."""
     trainer = model._trainer
     if trainer is None:
         return None
-    return {
-        "optimizer": _registry.describe(trainer.optimizer),
-        "loss": _registry.describe(trainer.loss),
-        "metrics": [metric.name for metric in trainer.metrics],
-    }
+    try:
+        chosen = {
+            "optimizer": _registry.describe(trainer.optimizer),
+            "loss": _registry.describe(trainer.loss),
+            "metrics": [_registry.describe(metric.loss) if metric.given else metric.name for metric in trainer.metrics],
+        }
+        _compile(Sequential(), chosen)
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return chosen
+
+
+def _compile(model: Sequential, chosen: Mapping[str, Any]) -> None:
+    model.compile(optimizers.get(chosen["optimizer"]), losses.get(chosen["loss"]), chosen["metrics"])
 
 
 def load(path: Path) -> Sequential:
     """Return the model in a file."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Sequential, dict[str, Any], dict[str, Array]]:
+    """Return the model in a file, and all else that the file holds."""
     tensors, header = files.read(path)
     try:
-        return _model_from(header, tensors)
+        return _model_from(header, tensors), header, tensors
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FileFormatError(f"{os.fspath(path)} is not a model that this version can read: {_reason(error)}") from error
 
@@ -63,24 +89,18 @@ def _reason(error: Exception) -> str:
 def _model_from(header: Mapping[str, Any], tensors: Mapping[str, Array]) -> Sequential:
     config = header["model"]
     model = Sequential(name=config["name"], dtype=config["dtype"])
-    shape = config["input_shape"]
+    model.add(layers.Input(config["input_shape"], config["batch_size"]))
     for i, description in enumerate(config["layers"]):
         layer = _registry.make("layer", layers.Layer, layers.KNOWN, description)
-        model.layers.append(layer)
-        if shape is None:
-            raise ValueError("it has no input shape")
-        _adopt(layer, i, tuple(shape), model.dtype, tensors)
-        shape = layer.output_shape(tuple(shape))
+        _adopt(layer, i, model.output_shape or (), model.dtype, tensors)
+        model.add(layer)
     known = {f"layers.{i}.{name}" for i, layer in enumerate(model.layers) for name in layer.parameters}
     foreign = [name for name in tensors if name not in known and not name.startswith("training.")]
     if foreign or not model.layers:
         raise ValueError(f"it holds the tensor {foreign[0]}, which no layer has" if foreign else "it has no layers")
-    model._input_shape = layers.base.sample_shape("input_shape", config["input_shape"])
-    model.batch_size = config["batch_size"]
     model.metadata = dict(header["metadata"])
-    compiled = header["compile"]
-    if compiled is not None:
-        model.compile(optimizers.get(compiled["optimizer"]), losses.get(compiled["loss"]), compiled["metrics"])
+    if header["compile"] is not None:
+        _compile(model, header["compile"])
     return model
 
 
@@ -100,8 +120,7 @@ def _adopt(
 
 def resume(trainer: "Trainer", path: Path) -> None:
     """Bring a checkpoint's weights and training state to a trainer whose model has the same layers."""
-    tensors, header = files.read(path)
-    saved = _model_from(header, tensors)
+    saved, header, tensors = _read(path)
     if "training" not in header:
         raise FileFormatError(f"{os.fspath(path)} is a model without training state: write it with Trainer.save_checkpoint")
     model = trainer.model
@@ -115,3 +134,5 @@ def resume(trainer: "Trainer", path: Path) -> None:
         trainer.set_state(header["training"], state)
     except (KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{os.fspath(path)} has a training state that cannot be read: {_reason(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} does not fit this trainer: {error}") from error

@@ -51,7 +51,7 @@ def make(name: str, kind: type[Made], known: Mapping[str, type[Made]], value: An
         if value["class"] not in classes:
             raise ValueError(f"{name} {value['class']!r} is unknown; known are {', '.join(sorted(classes))}")
         return classes[value["class"]](**value["config"])
-    raise TypeError(f"{name} must be a name or a {kind.__name__}, not {type(value).__name__}")
+    raise TypeError(f"{name} must be a name or an instance of {kind.__name__}, not {type(value).__name__}")
 
 
 def _similar(value: str, known: Mapping[str, Any]) -> str:

@@ -48,7 +48,8 @@ def numeric(name: str, value: object, dtype: np.dtype[Any]) -> Array:
     array = _as_array(name, value, "numbers")
     if array.dtype == dtype:
         return floating(name, array)
-    return np.array(array, dtype, order="C")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite; `finite` names the place
+        return np.array(array, dtype, order="C")
 
 
 def indices(name: str, value: object, count: int) -> Array:
@@ -58,12 +59,12 @@ def indices(name: str, value: object, count: int) -> Array:
     if whole.size and not (0 <= whole.min() and whole.max() < count):
         place = np.unravel_index(int(np.argmax((whole < 0) | (whole >= count))), whole.shape)
         where = ", ".join(map(str, place))
-        raise ValueError(f"{name} must be whole numbers from 0 to {count - 1}, but {name}[{where}] is {whole[place]}")
+        raise ValueError(f"{name} must be whole numbers from 0 to {count - 1}, but {name}[{where}] is {array[place]}")
     return whole
 
 
 def _rounded(name: str, array: Array) -> Array:
-    bad = ~np.isfinite(array) | (np.floor(array) != array) | (np.abs(array) > 2**53)
+    bad = ~np.isfinite(array) | (np.floor(array) != array) | (np.abs(array, dtype=np.float64) > 2**53)
     if bad.any():
         place = np.unravel_index(int(np.argmax(bad)), array.shape)
         raise ValueError(f"{name} must be whole numbers, but {name}[{', '.join(map(str, place))}] is {array[place]}")
@@ -86,8 +87,9 @@ def _as_array(name: str, value: object, kind: str) -> Array:
 
 def finite(name: str, array: Array) -> None:
     """Refuse NaN and infinity, naming the first place."""
-    if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
-        return
+    with np.errstate(all="ignore"):
+        if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
+            return
     bad = ~np.isfinite(array)
     if bad.any():
         place = np.unravel_index(int(np.argmax(bad)), array.shape)
@@ -154,9 +156,12 @@ def whole(name: str, value: Any, least: int = 1) -> int:
 
 def real(name: str, value: Any, least: float = -np.inf, below: float = np.inf, positive: bool = False) -> float:
     """Return a finite number from `least` on, `below` excluded, and if asked for, not 0 or less."""
-    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
+    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__") or np.ndim(value) > 0:
         raise TypeError(f"{name} must be a number, not {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond float64
+        number = np.inf
     if np.isfinite(number) and least <= number < below and (number > 0 or not positive):
         return number
     wanted = "positive" if positive else f"at least {least:g}" if least > -np.inf else "finite"

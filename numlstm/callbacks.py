@@ -156,6 +156,8 @@ class EarlyStopping(_Monitor):
         self.best, self.best_epoch, self.wait = float(state["best"]), int(state["best_epoch"]), int(state["wait"])
         count = sum(name.startswith("weight_") for name in state)
         self._best_weights = [state[f"weight_{i}"] for i in range(count)] or None
+        if self.wait >= max(1, self.patience):  # as it was when the checkpoint was written
+            self.model.stop_training = True
 
 
 class ModelCheckpoint(_Monitor):
@@ -192,7 +194,11 @@ class ModelCheckpoint(_Monitor):
             if not self.improves(value):
                 return
             self.best = value
-        path = self.filepath.format(epoch=epoch + 1, **(logs or {}))
+        try:
+            path = self.filepath.format(epoch=epoch + 1, **(logs or {}))
+        except (KeyError, IndexError, ValueError) as error:
+            there = ", ".join(["epoch", *(logs or ())])
+            raise ValueError(f"filepath {self.filepath!r} cannot be filled in: there are only {there}") from error
         self.trainer.save_checkpoint(path)
         if self.verbose:
             print(f"Epoch {epoch + 1}: saved {path}")

@@ -19,10 +19,11 @@ class Metric:
     """A mean over all elements or rows.
 
     name : by which logs and `History` call it; loss : what it is the mean of; root : whether its square root is taken
+    given : whether the loss was given as such, not by a name
     """
 
-    def __init__(self, name: str, loss: Loss, root: bool = False) -> None:
-        self.name, self.loss, self.root = name, loss, root
+    def __init__(self, name: str, loss: Loss, root: bool = False, given: bool = False) -> None:
+        self.name, self.loss, self.root, self.given = name, loss, root, given
 
 
 class _BinaryHits(losses.BinaryCrossentropy):
@@ -54,19 +55,29 @@ def get(value: Any, loss: Loss) -> Metric:
     Raises
     ------
     ValueError
-        For an unknown name; the message lists the known ones.
+        For an unknown name (the message lists the known ones), or a metric whose targets are not of the loss's kind.
     """
-    if isinstance(value, Loss):
-        return Metric(_snake_case(type(value).__name__), value)
+    metric = _make(value, loss)
+    theirs, ours = (isinstance(each, losses.SparseCategoricalCrossentropy) for each in (loss, metric.loss))
+    if (ours and not theirs) or (theirs and not isinstance(metric.loss, losses.CategoricalCrossentropy)):
+        which = "the loss" if theirs else "the metric"
+        raise ValueError(f"metric {metric.name!r} does not go with {type(loss).__name__}: {which} takes numbers of classes")
+    return metric
+
+
+def _make(value: Any, loss: Loss) -> Metric:
+    if not isinstance(value, str):
+        value = _registry.make("metric", Loss, losses._KNOWN, value)
+        return Metric(_snake_case(type(value).__name__), value, given=True)
     if value in _ROOTS:
         return Metric(value, losses.MeanSquaredError(), root=True)
     if value in _ACCURACIES:
         return Metric(value, _ACCURACIES[value](getattr(loss, "from_logits", False)))
     if value in ("accuracy", "acc"):
         return Metric(value, _accuracy_for(loss))
-    if isinstance(value, str) and value not in losses._KNOWN:
+    if value not in losses._KNOWN:
         raise ValueError(f"metric {value!r} is unknown; known are {', '.join(_NAMES)}")
-    return Metric(value, _registry.make("metric", Loss, losses._KNOWN, value))
+    return Metric(value, losses.get(value))
 
 
 def _accuracy_for(loss: Loss) -> Loss:

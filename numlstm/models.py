@@ -9,8 +9,8 @@ import numpy as np
 from . import _validate
 from ._validate import Array
 from ._workspace import Arena
-from .layers import Input, Layer
-from .layers.base import Shape, fits, sample_shape
+from .layers import Embedding, Input, Layer
+from .layers.base import Shape, fits, sample_shape, sizes_text
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -41,9 +41,11 @@ class Sequential:
     """
 
     def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None, dtype: Any = "float32") -> None:
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a string, not {name!r}")
         self.name = "sequential" if name is None else name
         try:
-            self.dtype = np.dtype(dtype)
+            self.dtype = np.dtype("float32" if dtype is None else dtype)
         except TypeError:
             raise TypeError(f"dtype must be 'float32' or 'float64', not {dtype!r}") from None
         if self.dtype not in _validate.FLOATS:
@@ -84,6 +86,10 @@ class Sequential:
             raise ValueError(f"layer {layer.name} is in the model already: make another one")
         if self.layers and getattr(self.layers[-1], "return_state", False):
             raise ValueError(f"layer {self.layers[-1].name} returns its states: only the last layer of a model can")
+        if self.layers and isinstance(layer, Embedding):
+            raise ValueError("an Embedding takes whole numbers, and so only the data: it must be the first layer")
+        if layer.name is not None and any(other.name == layer.name for other in self.layers):
+            raise ValueError(f"the model has a layer named {layer.name} already: names must differ")
         first = not self.layers and self._input_shape is None
         shape = layer.input_shape if first else self.output_shape
         if shape is not None:
@@ -92,8 +98,6 @@ class Sequential:
             self._input_shape = shape
         if layer.name is None:
             layer.name = self._free_name(type(layer).__name__.lower())
-        elif any(other.name == layer.name for other in self.layers):
-            raise ValueError(f"the model has a layer named {layer.name} already: names must differ")
         self.layers.append(layer)
         if self._trainer is not None:
             self._trainer.forget()
@@ -155,12 +159,10 @@ class Sequential:
             raise ValueError("the model has no layers: add some first")
         array = self.layers[0].cast(x, self.dtype, name)
         expected = self._input_shape
+        if expected is not None and array.ndim == 2 and len(expected) == 2 and expected[1] == 1:
+            array = array[:, :, np.newaxis]  # as Keras: a missing axis of one feature
         if expected is not None and not fits(array.shape[1:], expected):
-            if array.ndim == 2 and len(expected) == 2 and expected[1] == 1:
-                array = array[:, :, np.newaxis]  # as Keras: a missing axis of one feature
-            else:
-                axes = ", ".join("any" if size is None else str(size) for size in expected)
-                raise ValueError(f"{name} must have shape (N, {axes}), not {array.shape}")
+            raise ValueError(f"{name} must have shape {sizes_text(expected)}, not {array.shape}")
         if array.ndim < 2:
             raise ValueError(f"{name} must have at least two axes, samples first, not shape {array.shape}")
         if 0 in array.shape[1:]:

@@ -176,7 +176,7 @@ class DropoutRun(Run):
 
     def __init__(self, rate: float, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
         self._rate = rate
-        self._flat = shape[0], 1, -1
+        self._flat = shape[0], 1, math.prod(shape[1:])
         if rate > 0:
             self._out, self._dx = take(shape, dtype), take(shape, dtype)
 

@@ -98,13 +98,19 @@ class Trainer:
         self.updates = 0
         self.resumed = False
         self._step: Step | None = None
+        self._slots: list[Array] | None = None  # of a copied or unpickled trainer, until it is ready
         self._waiting = 0  # batches whose gradients wait for an update
         self._saved_callbacks: list[dict[str, Any]] = []
         self._active: list[Callback] = []
 
     def forget(self) -> None:
         """Begin anew with the optimiser's memory; the model's layers have changed."""
-        self._step, self._waiting = None, 0
+        self._step, self._slots, self._waiting, self.updates = None, None, 0, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the memory of training, which refers to the weights in place: a copy has other ones."""
+        slots = self._slots if self._step is None else self._step.slots
+        return {**self.__dict__, "_step": None, "_slots": slots, "_waiting": 0}
 
     # --- data ---
 
@@ -243,7 +249,7 @@ class Trainer:
         epoch, count = self.epoch, len(data.x)
         self._call("on_epoch_begin", epoch)
         bar.epoch(epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(count) if shuffle else np.arange(count)
+        order = np.random.default_rng([self.seed, self.batches]).permutation(count) if shuffle else np.arange(count)
         meter = Meter(self.metrics)
         watched = [c for c in self._active if type(c).on_train_batch_end is not Callback.on_train_batch_end]
         for number, start in enumerate(range(0, count, size)):
@@ -288,6 +294,9 @@ class Trainer:
                 raise ValueError("truncate goes forwards through the steps: it cannot be used with go_backwards")
             slots = SLOTS[type(self.optimizer.rule(0))]
             self._step = Step(self.model, self.loss, self.metrics, slots, self.seed)
+            for mine, kept in zip(self._step.slots, self._slots or (), strict=False):
+                mine[...] = kept
+            self._slots = None
         return self._step
 
     def _learn(self, step: "Step", batch: "Data", meter: "Meter") -> None:
@@ -407,7 +416,7 @@ class Trainer:
         """Take up what `state` returned."""
         if numbers["optimizer"] != type(self.optimizer).__name__:
             raise ValueError(f"the checkpoint was trained with {numbers['optimizer']}, not {type(self.optimizer).__name__}")
-        self.seed = int(numbers["seed"])
+        self.seed = _validate.whole("seed", numbers["seed"], 0)
         self.forget()
         step = self._ready()
         for i, slots in enumerate(step.slots):
@@ -417,7 +426,8 @@ class Trainer:
             slots[...] = saved
         if numbers["learning_rate"] is not None:
             self.optimizer.learning_rate = numbers["learning_rate"]
-        self.epoch, self.batches, self.updates = (int(numbers[name]) for name in ("epoch", "batches", "updates"))
+        counts = (_validate.whole(name, numbers[name], 0) for name in ("epoch", "batches", "updates"))
+        self.epoch, self.batches, self.updates = counts
         self._saved_callbacks = [
             {"class": saved["class"], "state": {**saved["state"], **_with_prefix(arrays, f"callbacks.{i}.")}}
             for i, saved in enumerate(numbers["callbacks"])
@@ -441,7 +451,7 @@ def _metrics(names: Any, loss: Loss) -> list[metrics.Metric]:
 
 
 def _callbacks(given: Any) -> list[Callback]:
-    items = [given] if isinstance(given, Callback) else list(given or ())
+    items = list(given or ()) if given is None or isinstance(given, Iterable) else [given]
     for item in items:
         if not isinstance(item, Callback):
             raise TypeError(f"callbacks must be instances of numlstm.callbacks.Callback, not {item!r}")

@@ -136,11 +136,14 @@ class Layer:
         training : whether dropout is at work
         """
         run, array = self._begin_once(x, training)
-        return run.forward(array, _random.new_seed() if training else 0)
+        y = run.forward(array, _random.new_seed() if training else 0)
+        return y.copy() if y is array else y
 
     def _begin_once(self, x: Any, training: bool) -> "tuple[Run, Array]":
         dtype = next((p.dtype for p in self.parameters.values()), np.dtype(np.float32))
         array = self.cast(x, dtype)
+        if 0 in array.shape[1:]:
+            raise ValueError(f"x must have at least one step and one feature, not shape {array.shape}")
         self.build(array.shape[1:], dtype)
         run = self.begin(array.shape, dtype, aligned_empty, training, True)
         run.load()

@@ -20,6 +20,17 @@ def test_pack_gates(rng, units, inputs, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("units", "inputs"), [(1, 1), (5, 3), (16, 16), (65, 33), (130, 64)])
+def test_pack_rows(rng, units, inputs, dtype):
+    weights = rng.standard_normal((units, inputs)).astype(dtype)
+    panels = np.full(layout.column_panels_shape(inputs, units, dtype), np.nan, dtype)
+    callable_from_python(layout.pack_rows)(0, weights, panels, 0, panels.shape[0])
+    padded = np.zeros((panels.shape[0] * panels.shape[2], inputs), dtype)
+    padded[:units] = weights
+    np.testing.assert_array_equal(panels, padded.reshape(panels.shape[0], -1, inputs).transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 3), (20, 16), (8, 65), (12, 130)])
 def test_pack_columns(rng, rows, columns, dtype):
     matrix = rng.standard_normal((rows, columns)).astype(dtype)
