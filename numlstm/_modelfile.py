@@ -19,7 +19,7 @@ Path = str | os.PathLike[str]
 
 def save(model: Sequential, path: Path, trainer: "Trainer | None" = None) -> None:
     """Write a model, and with a trainer all that training goes on from."""
-    if not model.built:
+    if not model.built or model.input_shape is None:
         raise ValueError("the model has no weights yet: give the first layer an input_shape, or show it data, first")
     header: dict[str, Any] = {"model": _config(model), "metadata": model.metadata, "compile": _compiled(model)}
     tensors = {
@@ -128,11 +128,14 @@ def resume(trainer: "Trainer", path: Path) -> None:
     if ours != theirs:
         raise ValueError(f"{os.fspath(path)} is of a model with the layers {theirs}, but this one has {ours}")
     model._build(saved.input_shape)  # type: ignore[arg-type]
+    before = model.get_weights()
     model.set_weights(saved.get_weights())
     state = {name.removeprefix("training."): array for name, array in tensors.items() if name.startswith("training.")}
     try:
         trainer.set_state(header["training"], state)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise FileFormatError(f"{os.fspath(path)} has a training state that cannot be read: {_reason(error)}") from error
-    except ValueError as error:
+    except Exception as error:
+        model.set_weights(before)
+        if isinstance(error, (KeyError, TypeError, AttributeError)):
+            reason = f"has a training state that cannot be read: {_reason(error)}"
+            raise FileFormatError(f"{os.fspath(path)} {reason}") from error
         raise ValueError(f"{os.fspath(path)} does not fit this trainer: {error}") from error

@@ -1,5 +1,6 @@
 """Where seeds come from that nobody chose: the operating system, or `utils.set_random_seed`."""
 
+import os
 import threading
 
 import numpy as np
@@ -22,6 +23,16 @@ def new_seed() -> int:
         if _seeds is None:
             _seeds = np.random.default_rng()
         return int(_seeds.integers(1 << 63))
+
+
+def _after_fork() -> None:
+    """Let a forked child begin with an open lock: another thread of the parent may have held it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def stream_key(*numbers: int) -> int:

@@ -43,8 +43,9 @@ def make(name: str, kind: type[Made], known: Mapping[str, type[Made]], value: An
     if isinstance(value, type) and issubclass(value, kind):
         return value()
     if isinstance(value, str):
-        if value in known:
-            return known[value](**defaults)
+        spelt = {**{made.__name__.lower(): made for made in known.values()}, **known}
+        if value.lower() in spelt:
+            return spelt[value.lower()](**defaults)
         raise ValueError(f"{name} {value!r} is unknown{_similar(value, known)}; known are {', '.join(sorted(known))}")
     if isinstance(value, dict) and set(value) == {"class", "config"} and isinstance(value["config"], dict):
         classes = {made.__name__: made for made in known.values()}

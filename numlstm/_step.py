@@ -4,6 +4,7 @@ After the first batch of each shape a step allocates nothing but a few numbers.
 """
 
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _MOST_SHAPES = 64
+_SLACK = 64 << 20  # bytes
 
 
 class Data(NamedTuple):
@@ -74,8 +76,10 @@ class Step:
     def __init__(self, model: "Sequential", loss: Loss, metrics: Sequence[Metric], slots: int, seed: int) -> None:
         self._model, self._loss, self._metrics, self._seed = model, loss, metrics, seed
         self._raw = is_fused(model.layers, loss)
+        self.layers = tuple(model.layers)
+        self.lock = threading.Lock()  # of what passes share
         self._threads = _threads.get_num_threads()
-        self._arena = Arena()
+        self._arena, self._largest = Arena(), 0
         self._shapes: dict[Any, _Shape] = {}
         self._buffers: dict[Any, Array] = {}
         parameters = [p for layer in model.layers for p in layer.parameters.values()]
@@ -141,32 +145,47 @@ class Step:
         key = x.shape, training
         if key not in self._shapes:
             _make_room(self._shapes)
-            self._arena.restart()
+            self._begin_anew_if_wasteful()
             plan = Plan(self._model.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw)
             rows, columns = int(np.prod(plan.output_shape[:-1])), plan.output_shape[-1]
             gradient = self._arena.take((rows if training else 0, columns), self._model.dtype)
             self._shapes[key] = _Shape(plan, gradient, self._arena.take((rows,), np.dtype(np.float64)))
         shape = self._shapes[key]
-        if carried:
-            self._carry(shape.plan)
+        self._carry(shape.plan, carried)
         return shape
 
-    def _carry(self, plan: Plan) -> None:
-        """Let the recurrent layers go on with the states of the piece before."""
-        for i, (layer, run) in enumerate(zip(self._model.layers, plan.runs, strict=True)):
-            if isinstance(layer, LSTM) and isinstance(run, passes.LSTMRun) and not layer.stateful:
-                if i not in self._states:
-                    batch = plan.output_shape[0]
-                    self._states[i] = tuple(np.zeros((batch, layer.units), self._model.dtype) for _ in "hc")  # type: ignore[assignment]
-                run.states = self._states[i]
+    def _begin_anew_if_wasteful(self) -> None:
+        """Begin at the start of the arena, or with a new one where plans that grew have left gaps in it."""
+        self._largest = max(self._largest, self._arena.taken)
+        if self._arena.nbytes > 2 * self._largest + _SLACK:
+            self._arena.release()
+            self._shapes.clear()
+        self._arena.restart()
 
-    def learn(self, batch: Data, draw: int, add: bool, meter: Meter, carried: bool = False, with_loss: bool = True) -> None:
-        """Write the gradients of a batch's loss, or add to them; `draw` numbers its random masks."""
-        plan, gradient, values = self._shape(batch.x, True, carried)
-        for i, layer in enumerate(self._model.layers):
+    def _carry(self, plan: Plan, carried: bool) -> None:
+        """Let the recurrent layers go on with the states of the piece before, or not."""
+        for i, (layer, run) in enumerate(zip(self.layers, plan.runs, strict=True)):
+            if isinstance(layer, LSTM) and isinstance(run, passes.LSTMRun) and not layer.stateful:
+                run.states = None
+                if carried:
+                    if i not in self._states:
+                        h, c = np.zeros((2, plan.output_shape[0], layer.units), self._model.dtype)
+                        self._states[i] = h, c
+                    run.states = self._states[i]
+
+    def learn(
+        self, batch: Data, draw: int, add: bool, meter: Meter, piece: int | None = None, with_loss: bool = True
+    ) -> None:
+        """Write the gradients of a batch's loss, or add to them.
+
+        draw : number of the batch's random masks; piece : number of the piece that this is of a batch
+        """
+        plan, gradient, values = self._shape(batch.x, True, piece is not None)
+        for i, layer in enumerate(self.layers):
             if layer.random:
                 seed = self._seed if layer.seed is None else layer.seed
-                plan.keys[i] = _random.stream_key(seed, i, draw)
+                # An LSTM's mask is that of whole sequences, so of all their pieces.
+                plan.keys[i] = _random.stream_key(seed, i, draw, 0 if isinstance(layer, LSTM) else piece or 0)
         plan.load()
         output = plan.forward(batch.x)
         if with_loss:

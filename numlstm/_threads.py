@@ -1,8 +1,10 @@
 """How many threads the engine uses, and which threads they are."""
 
+import contextlib
 import ctypes
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 ENV_THREADS = "NUMLSTM_NUM_THREADS"
@@ -72,10 +74,34 @@ def layer_may_harm() -> bool:
     import numba
 
     try:
-        numba.get_num_threads()  # loads the layer
+        with _short_spins():
+            numba.get_num_threads()  # loads the layer
         return str(numba.threading_layer()) == "workqueue"
     except ValueError:
         return True
+
+
+_SPINS = "GOMP_SPINCOUNT"
+_layer_loaded = False
+
+
+@contextlib.contextmanager
+def _short_spins() -> Iterator[None]:
+    """Let GNU OpenMP, if it is loaded within, wait for work by spinning only about as long as we are between two regions.
+
+    By default its threads spin for milliseconds. Where other programs want the CPUs, that uses up the threads' time slices,
+    and each region then waits for the scheduler: training was 60 times slower beside one busy program.
+    """
+    global _layer_loaded
+    if _layer_loaded or {"OMP_WAIT_POLICY", _SPINS} & os.environ.keys():
+        yield
+    else:
+        os.environ[_SPINS] = "1000"
+        try:
+            yield
+        finally:
+            del os.environ[_SPINS]
+    _layer_loaded = True
 
 
 _PART = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)

@@ -64,7 +64,12 @@ class Arena:
 
     def restart(self) -> None:
         """Begin at the first block."""
-        self._block, self._used = 0, 0
+        self._block, self._used, self.taken = 0, 0, 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blocks; `taken` are those since the last `restart`."""
+        return sum(block.nbytes for block in self._blocks)
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         """Return an uninitialised aligned array, different from all since the last `restart`."""
@@ -75,6 +80,7 @@ class Arena:
             length = max(_LEAST_BLOCK, 1 << (size - 1).bit_length() if size < _LARGE_BLOCK else size)
             self._blocks.append(take((length,), np.dtype(np.uint8)))
         start, self._used = self._used, self._used + size
+        self.taken += size
         bytes_taken = self._blocks[self._block][start : start + math.prod(shape) * dtype.itemsize]
         return bytes_taken.view(dtype).reshape(shape)
 

@@ -3,6 +3,7 @@
 A callback of your own derives from `Callback` and overrides what it needs.
 """
 
+import difflib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,6 +52,9 @@ class Callback:
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Called after an epoch, with its loss and metrics, and those of the validation as ``val_..``."""
 
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Called before a batch, which is counted from 0."""
+
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Called after a batch, which is counted from 0, with the loss so far in the epoch."""
 
@@ -76,7 +80,10 @@ class _Monitor(Callback):
         """Return the watched number, or raise ValueError that lists those there are."""
         if logs is None or self.monitor not in logs:
             there = ", ".join(logs or ())
-            hint = ": give fit validation data" if self.monitor.startswith("val_") else ""
+            validated = any(name.startswith("val_") for name in logs or ())
+            hint = ": give fit validation data" if self.monitor.startswith("val_") and not validated else ""
+            close = difflib.get_close_matches(self.monitor, logs or (), 1)
+            hint = f": did you mean {close[0]!r}?" if close and not hint else hint
             raise ValueError(f"{type(self).__name__} watches {self.monitor!r}, but there are only {there}{hint}")
         return logs[self.monitor]
 
@@ -228,6 +235,9 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         there = (self.append or self.trainer.resumed) and self.filename.exists()
         self._lines = self.filename.read_text(encoding="utf-8").splitlines() if there else []
+        if self.trainer.resumed:  # what was logged after the checkpoint comes again
+            done = {str(epoch) for epoch in range(self.trainer.epoch)}
+            self._lines = [line for line in self._lines if line.split(self.separator)[0] in {"epoch", *done}]
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}

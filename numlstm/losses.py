@@ -88,9 +88,8 @@ class Loss:
     def _run(self, y_true: Any, y_pred: Any, sample_weight: Any, with_gradient: bool) -> tuple[float, Array]:
         from . import backend
 
-        prediction = np.asarray(y_pred)
-        dtype = np.dtype(np.float64 if prediction.dtype == np.float64 else np.float32)
-        prediction = _validate.numeric("y_pred", prediction, dtype)
+        dtype = np.dtype(np.float64 if getattr(y_pred, "dtype", None) == np.float64 else np.float32)
+        prediction = _validate.numeric("y_pred", y_pred, dtype)
         if prediction.ndim == 0:
             raise ValueError("y_pred must have at least one axis")
         if prediction.ndim == 1:
@@ -233,7 +232,8 @@ class CategoricalCrossentropy(Loss):
         return "Logits" if raw or self.from_logits else "Probabilities"
 
     def targets(self, name: str, y: Any, prediction: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        if np.ndim(y) == len(prediction) - 1 and prediction[-1] > 1:
+        y = _validate.numeric(name, y, dtype)
+        if y.ndim == len(prediction) - 1 and prediction[-1] > 1:
             raise ValueError(
                 f"{name} must have the shape {prediction} of the model's output, one column a class, not {np.shape(y)}: for "
                 f"numbers of classes use sparse_categorical_crossentropy"

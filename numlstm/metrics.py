@@ -4,6 +4,7 @@
 ``categorical_accuracy``, ``sparse_categorical_accuracy``, and the names of all losses.
 """
 
+import difflib
 from typing import Any
 
 import numpy as np
@@ -69,15 +70,18 @@ def _make(value: Any, loss: Loss) -> Metric:
     if not isinstance(value, str):
         value = _registry.make("metric", Loss, losses._KNOWN, value)
         return Metric(_snake_case(type(value).__name__), value, given=True)
-    if value in _ROOTS:
+    name = value.lower()
+    if name in _ROOTS:
         return Metric(value, losses.MeanSquaredError(), root=True)
-    if value in _ACCURACIES:
-        return Metric(value, _ACCURACIES[value](getattr(loss, "from_logits", False)))
-    if value in ("accuracy", "acc"):
+    if name in _ACCURACIES:
+        return Metric(value, _ACCURACIES[name](getattr(loss, "from_logits", False)))
+    if name in ("accuracy", "acc"):
         return Metric(value, _accuracy_for(loss))
-    if value not in losses._KNOWN:
-        raise ValueError(f"metric {value!r} is unknown; known are {', '.join(_NAMES)}")
-    return Metric(value, losses.get(value))
+    if name in losses._KNOWN:
+        return Metric(value, losses.get(name))
+    close = difflib.get_close_matches(name, _NAMES, 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise ValueError(f"metric {value!r} is unknown{hint}; known are {', '.join(_NAMES)}")
 
 
 def _accuracy_for(loss: Loss) -> Loss:

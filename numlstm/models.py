@@ -9,7 +9,7 @@ import numpy as np
 from . import _validate
 from ._validate import Array
 from ._workspace import Arena
-from .layers import Embedding, Input, Layer
+from .layers import LSTM, Embedding, Input, Layer
 from .layers.base import Shape, fits, sample_shape, sizes_text
 
 if TYPE_CHECKING:
@@ -84,14 +84,14 @@ class Sequential:
             raise TypeError(f"a model is made of layers from numlstm.layers, not {layer!r}{hint}")
         if any(layer is other for other in self.layers):
             raise ValueError(f"layer {layer.name} is in the model already: make another one")
-        if self.layers and getattr(self.layers[-1], "return_state", False):
+        if self.layers and self.layers[-1].return_state:
             raise ValueError(f"layer {self.layers[-1].name} returns its states: only the last layer of a model can")
         if self.layers and isinstance(layer, Embedding):
             raise ValueError("an Embedding takes whole numbers, and so only the data: it must be the first layer")
         if layer.name is not None and any(other.name == layer.name for other in self.layers):
             raise ValueError(f"the model has a layer named {layer.name} already: names must differ")
         first = not self.layers and self._input_shape is None
-        shape = layer.input_shape if first else self.output_shape
+        shape = (layer.input_shape or layer.built_for) if first else self.output_shape
         if shape is not None:
             layer.build(shape, self.dtype)  # checks, before the model changes
         if first:
@@ -99,8 +99,6 @@ class Sequential:
         if layer.name is None:
             layer.name = self._free_name(type(layer).__name__.lower())
         self.layers.append(layer)
-        if self._trainer is not None:
-            self._trainer.forget()
 
     def _free_name(self, base: str) -> str:
         taken = {layer.name for layer in self.layers}
@@ -108,15 +106,17 @@ class Sequential:
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights for data of this shape, with the batch: (None, T, F) or (N, T, F)."""
-        _, *rest = input_shape
-        self._build(sample_shape("input_shape", rest))
+        if not isinstance(input_shape, (tuple, list)) or len(input_shape) < 2:
+            raise TypeError(f"input_shape must be a tuple such as (None, 60, 1), the batch first, not {input_shape!r}")
+        self._build(sample_shape("input_shape", input_shape[1:]))
 
     def _build(self, shape: Shape) -> None:
         """Make weights that are missing, for samples of this shape; steps may differ from call to call."""
         if not self.layers:
             raise ValueError("the model has no layers: add some first")
         if self._input_shape is None:
-            self._input_shape = (None, *shape[1:]) if len(shape) == 2 else shape
+            steps_first = len(shape) == 2 or isinstance(self.layers[0], Embedding)
+            self._input_shape = (None, *shape[1:]) if steps_first else shape
         for layer in self.layers:
             layer.build(shape, self.dtype)
             shape = layer.output_shape(shape)
@@ -187,7 +187,8 @@ class Sequential:
         if not self.built:
             raise ValueError("the model has no weights yet: give the first layer an input_shape, or show it data, first")
         expected = [array.shape for array in self.get_weights()]
-        came = [np.shape(array) for array in weights]
+        weights = [_validate.numeric(f"weights[{i}]", array, self.dtype) for i, array in enumerate(weights)]
+        came = [array.shape for array in weights]
         if came != expected:
             raise ValueError(f"weights must have the shapes {expected}, not {came}")
         at = 0
@@ -202,7 +203,7 @@ class Sequential:
     def reset_states(self) -> None:
         """Let stateful layers begin with zeros again."""
         for layer in self.layers:
-            getattr(layer, "reset_states", lambda: None)()
+            layer.reset_states()
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
         """Print the layers, the shapes of what they return, and how many parameters they have."""
@@ -267,7 +268,7 @@ class Sequential:
         self,
         x: Any,
         y: Any,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         epochs: int = 1,
         verbose: Any = 1,
         callbacks: Any = (),
@@ -296,7 +297,7 @@ class Sequential:
         self,
         x: Any,
         y: Any,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         verbose: Any = 0,
         sample_weight: Any = None,
         return_dict: bool = False,
@@ -337,18 +338,20 @@ class Sequential:
                 plan = Plan(self.layers, batch.shape, self.dtype, arena.take, training=False, raw=False)
                 plan.load()
             y = plan.forward(np.ascontiguousarray(batch)).copy()
-            states = plan.states() if getattr(self.layers[-1], "return_state", False) else None
+            states = plan.states() if self.layers[-1].return_state else None
             parts.append((y, *states) if states else (y,))
         arena.release()
         if not parts:
             shape = self.output_shape or ()
             sizes = array.shape[1:2] if len(shape) > 1 and shape[0] is None else shape[:1]
-            return np.empty((0, *sizes, *shape[1:]), self.dtype)
+            y = np.empty((0, *sizes, *shape[1:]), self.dtype)
+            last = self.layers[-1]
+            return [y, *np.empty((2, 0, last.units), self.dtype)] if isinstance(last, LSTM) and last.return_state else y
         results = [np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*parts, strict=True)]
         return results if len(results) > 1 else results[0]
 
     def _predict_rows(self, x: Array) -> int:
-        if any(getattr(layer, "stateful", False) for layer in self.layers):
+        if any(layer.stateful for layer in self.layers):
             return self.batch_size or len(x) or 1
         steps = x.shape[1] if x.ndim > 2 or x.dtype == np.int64 else 1
         widest = max(getattr(layer, "units", getattr(layer, "output_dim", 1)) for layer in self.layers)

@@ -1,5 +1,6 @@
 """Training: batches, epochs, validation, what is reported, and going on from where training stopped."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "Trainer"]
 
+BATCH_SIZE = 32  # Keras' default
+
 
 class History(Callback):
     """What was reported after each epoch.
@@ -35,6 +38,10 @@ class History(Callback):
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}: {values[-1]:.4g}" for name, values in self.history.items())
+        return f"History({len(self.epoch)} epochs{f'; at the end {last}' if last else ''})"
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
@@ -110,7 +117,7 @@ class Trainer:
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the memory of training, which refers to the weights in place: a copy has other ones."""
         slots = self._slots if self._step is None else self._step.slots
-        return {**self.__dict__, "_step": None, "_slots": slots, "_waiting": 0}
+        return {**self.__dict__, "_step": None, "_slots": slots, "_waiting": 0, "_active": []}
 
     # --- data ---
 
@@ -121,15 +128,15 @@ class Trainer:
         name_x, name_y = f"{prefix}x", f"{prefix}y"
         if y is None:
             raise TypeError(f"{name_y} is missing: fit and evaluate need targets")
-        counts = {name: len(value) for name, value in ((name_x, x), (name_y, y)) if hasattr(value, "__len__")}
-        if len(set(counts.values())) > 1:
-            raise ValueError(f"{name_x} and {name_y} must have as many samples, not {counts[name_x]} and {counts[name_y]}")
+        with contextlib.suppress(TypeError):  # what has no length is refused below
+            if len(x) != len(y):
+                raise ValueError(f"{name_x} and {name_y} must have as many samples, not {len(x)} and {len(y)}")
         array = self.model.cast(name_x, x)
         if len(array) == 0:
             raise ValueError(f"{name_x} holds no samples: its shape is {array.shape}")
         _validate.finite(name_x, array)
         output = (len(array), *self.model.output_shape_for(array.shape[1:]))
-        if self.model.layers[-1].__dict__.get("return_state"):
+        if self.model.layers[-1].return_state:
             raise ValueError("a model whose last layer returns its states cannot be trained: make it without return_state")
         target = self.loss.targets(name_y, y, output, self.model.dtype)
         _validate.finite(name_y, target)
@@ -162,7 +169,7 @@ class Trainer:
         self,
         x: Any,
         y: Any,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         epochs: int = 1,
         verbose: Any = 1,
         callbacks: Iterable[Callback] = (),
@@ -181,7 +188,7 @@ class Trainer:
         y : (N, outputs), or (N, T, outputs) for a model with an output at each step
             For sparse cross-entropy whole numbers, without the last axis.
         batch_size : int
-            Samples between updates; the last batch of an epoch may be smaller.
+            Samples between updates, 32 if left out; the last batch of an epoch may be smaller.
         epochs : int
             Up to which epoch to train: from 0, from `initial_epoch`, or from where a checkpoint stopped that was resumed.
         verbose : 0, 1 or 2
@@ -209,7 +216,7 @@ class Trainer:
         TypeError, ValueError
             For data that does not fit the model or the loss, holds no samples, NaN or infinity: the message names the place.
         """
-        size, epochs = _validate.whole("batch_size", batch_size), _validate.whole("epochs", epochs, 0)
+        size, epochs = _batch_size(batch_size), _validate.whole("epochs", epochs, 0)
         data = self._data(x, y, sample_weight)
         data, validation = self._validation(data, validation_split, validation_data)
         step = self._ready()
@@ -217,6 +224,8 @@ class Trainer:
             self.epoch = _validate.whole("initial_epoch", initial_epoch, 0)
         elif not self.resumed:
             self.epoch = 0
+        if not self.resumed:
+            self._waiting = 0  # what single steps left waiting is not of this fit
         history = History()
         todo = max(0, epochs - self.epoch)
         active = [*self.callbacks, *_callbacks(callbacks), history]
@@ -251,9 +260,11 @@ class Trainer:
         bar.epoch(epoch)
         order = np.random.default_rng([self.seed, self.batches]).permutation(count) if shuffle else np.arange(count)
         meter = Meter(self.metrics)
-        watched = [c for c in self._active if type(c).on_train_batch_end is not Callback.on_train_batch_end]
+        watched = [c for c in self._active if _watches_batches(c)]
         for number, start in enumerate(range(0, count, size)):
             rows = order[start : start + size]
+            for callback in watched:
+                callback.on_train_batch_begin(number)
             self._learn(step, step.gather(data, rows), meter)
             bar.advance(len(rows), meter)
             for callback in watched:
@@ -284,6 +295,8 @@ class Trainer:
         """Return the memory of training, made at first use."""
         from ._step import Step
 
+        if self._step is not None and self._step.layers != tuple(self.model.layers):
+            self.forget()
         if self._step is None:
             from .backend import SLOTS
 
@@ -302,14 +315,15 @@ class Trainer:
     def _learn(self, step: "Step", batch: "Data", meter: "Meter") -> None:
         draw = self.batches
         self.batches += 1
-        if self.truncate is None:
-            step.learn(batch, draw, self._waiting > 0, meter)
-            self._count(step)
-            return
-        for piece, with_loss in step.pieces(batch, self.truncate):
-            step.learn(piece, draw, self._waiting > 0, meter, carried=True, with_loss=with_loss)
-            if with_loss:
+        with step.lock:
+            if self.truncate is None:
+                step.learn(batch, draw, self._waiting > 0, meter)
                 self._count(step)
+                return
+            for number, (piece, with_loss) in enumerate(step.pieces(batch, self.truncate)):
+                step.learn(piece, draw, self._waiting > 0, meter, number, with_loss)
+                if with_loss:
+                    self._count(step)
 
     def _count(self, step: "Step") -> None:
         self._waiting += 1
@@ -329,27 +343,27 @@ class Trainer:
 
     # --- evaluation ---
 
-    def evaluate(self, x: Any, y: Any, batch_size: int = 32, sample_weight: Any = None) -> Logs:
+    def evaluate(self, x: Any, y: Any, batch_size: int | None = None, sample_weight: Any = None) -> Logs:
         """Return the loss and the metrics on data, by name. Stateful layers begin with zeros, and keep what they had.
 
         x, y, sample_weight : as for `fit`
         """
         data = self._data(x, y, sample_weight)
-        return self._measure(self._ready(), data, _validate.whole("batch_size", batch_size))
+        return self._measure(self._ready(), data, _batch_size(batch_size))
 
     def _measure(self, step: "Step", data: "Data", size: int) -> Logs:
         from ._step import Meter
 
-        recurrent = [layer for layer in self.model.layers if isinstance(layer, LSTM)]
-        states = [layer._states for layer in recurrent]
-        self.model.reset_states()
         meter = Meter(self.metrics)
-        try:
-            for start in range(0, len(data.x), size):
-                step.measure(type(data)(*(array[start : start + size] for array in data)), meter)
-        finally:
-            for layer, kept in zip(recurrent, states, strict=True):
-                layer._states = kept
+        with step.lock:
+            states = [layer.states for layer in self.model.layers]
+            self.model.reset_states()
+            try:
+                for start in range(0, len(data.x), size):
+                    step.measure(type(data)(*(array[start : start + size] for array in data)), meter)
+            finally:
+                for layer, kept in zip(self.model.layers, states, strict=True):
+                    layer.states = kept
         return meter.logs()
 
     # --- checkpoints ---
@@ -395,11 +409,11 @@ class Trainer:
                 if isinstance(value, np.ndarray):
                     arrays[f"callbacks.{i}.{name}"] = value
                 else:
-                    numbers[name] = value
+                    numbers[name] = value.item() if isinstance(value, np.generic) else value
             callbacks.append({"class": type(callback).__name__, "state": numbers})
         for i, layer in enumerate(self.model.layers):
-            if isinstance(layer, LSTM) and layer._states is not None:
-                arrays[f"states.{i}.h"], arrays[f"states.{i}.c"] = layer._states
+            for k, state in enumerate(layer.states or ()):
+                arrays[f"states.{i}.{k}"] = state
         rate = self.optimizer.learning_rate
         numbers = {
             "optimizer": type(self.optimizer).__name__,
@@ -408,8 +422,11 @@ class Trainer:
             "epoch": self.epoch,
             "batches": self.batches,
             "updates": self.updates,
+            "waiting": self._waiting,
             "callbacks": callbacks,
         }
+        if self._waiting:
+            arrays["gradient"] = step.gradient
         return numbers, arrays
 
     def set_state(self, numbers: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -426,20 +443,29 @@ class Trainer:
             slots[...] = saved
         if numbers["learning_rate"] is not None:
             self.optimizer.learning_rate = numbers["learning_rate"]
-        counts = (_validate.whole(name, numbers[name], 0) for name in ("epoch", "batches", "updates"))
-        self.epoch, self.batches, self.updates = counts
+        counts = (_validate.whole(name, numbers[name], 0) for name in ("epoch", "batches", "updates", "waiting"))
+        self.epoch, self.batches, self.updates, self._waiting = counts
+        if self._waiting:
+            step.gradient[...] = arrays["gradient"]
         self._saved_callbacks = [
             {"class": saved["class"], "state": {**saved["state"], **_with_prefix(arrays, f"callbacks.{i}.")}}
             for i, saved in enumerate(numbers["callbacks"])
         ]
         for i, layer in enumerate(self.model.layers):
-            if isinstance(layer, LSTM):
-                there = f"states.{i}.h" in arrays
-                layer._states = (arrays[f"states.{i}.h"].copy(), arrays[f"states.{i}.c"].copy()) if there else None
+            layer.states = tuple(array.copy() for array in _with_prefix(arrays, f"states.{i}.").values()) or None
 
 
 def _with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _watches_batches(callback: Callback) -> bool:
+    kind = type(callback)
+    hooks = (
+        (kind.on_train_batch_begin, Callback.on_train_batch_begin),
+        (kind.on_train_batch_end, Callback.on_train_batch_end),
+    )
+    return any(own is not base for own, base in hooks)
 
 
 def _metrics(names: Any, loss: Loss) -> list[metrics.Metric]:
@@ -448,6 +474,10 @@ def _metrics(names: Any, loss: Loss) -> list[metrics.Metric]:
     if isinstance(names, str) or not isinstance(names, Iterable):
         names = [names]
     return [metrics.get(name, loss) for name in names]
+
+
+def _batch_size(given: Any) -> int:
+    return BATCH_SIZE if given is None else _validate.whole("batch_size", given)
 
 
 def _callbacks(given: Any) -> list[Callback]:

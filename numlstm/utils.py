@@ -28,8 +28,11 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
     ValueError
         For a class outside of 0..num_classes - 1.
     """
-    array = np.asarray(x)
-    if num_classes is None:
-        num_classes = int(array.max()) + 1 if array.size else 1
-    labels = _validate.indices("x", array, _validate.whole("num_classes", num_classes))
-    return np.eye(num_classes, dtype=np.float32)[labels]
+    most = np.iinfo(np.int64).max if num_classes is None else _validate.whole("num_classes", num_classes)
+    labels = _validate.indices("x", x, most)
+    if labels.ndim > 1 and labels.shape[-1] == 1:
+        labels = labels[..., 0]  # as Keras
+    count = int(labels.max(initial=0)) + 1 if num_classes is None else most
+    vectors = np.zeros((*labels.shape, count), np.float32)
+    np.put_along_axis(vectors, labels[..., np.newaxis], 1, axis=-1)
+    return vectors

@@ -164,3 +164,16 @@ def test_the_default_thread_count(run_python, said, count):
 def test_a_thread_count_that_is_none(run_python, said):
     done = run_python("import numlstm; numlstm.get_num_threads()", check=False, NUMLSTM_NUM_THREADS=said)
     assert "NUMLSTM_NUM_THREADS must be" in done.stderr
+
+
+@pytest.mark.parametrize("chosen", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "77"}])
+def test_the_environment_of_openmp_is_left_as_it_was(run_python, chosen):
+    run_python(
+        "import os, numpy as np, numlstm\n"
+        "before = dict(os.environ)\n"
+        "numlstm.set_num_threads(2)\n"
+        "numlstm.LSTM(64)(np.ones((64, 50, 3)))\n"
+        "import numba; assert numba.threading_layer()\n"
+        "assert dict(os.environ) == before",
+        **chosen,
+    )

@@ -25,6 +25,8 @@ class Layer:
     """
 
     random = False  # whether training draws masks
+    return_state = False
+    stateful = False
     _TRANSPOSED: frozenset[str] = frozenset()  # parameters that Keras keeps the other way round
 
     def __init__(self, name: str | None, input_shape: Sequence[int | None] | None, seed: int | None) -> None:
@@ -34,7 +36,8 @@ class Layer:
         self.input_shape = None if input_shape is None else sample_shape("input_shape", input_shape)
         self.seed = None if seed is None else _validate.whole("seed", seed, 0)
         self.parameters: dict[str, Array] = {}
-        self._built_for: Shape | None = None
+        self.states: tuple[Array, ...] | None = None  # of a stateful layer, between batches
+        self.built_for: Shape | None = None  # shape of the samples
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items() if v is not None)})"
@@ -68,10 +71,10 @@ class Layer:
     @property
     def built(self) -> bool:
         """Whether the parameters exist."""
-        return self._built_for is not None
+        return self.built_for is not None
 
     def build(self, input_shape: Shape, dtype: np.dtype[Any]) -> None:
-        """Make the parameters for samples of this shape; a layer that has them is left as it is."""
+        """Make the parameters for samples of this shape; a layer that has them is left as it is, if they fit."""
         self.output_shape(input_shape)
         if self.built:
             self._check_built(input_shape, dtype)
@@ -92,7 +95,7 @@ class Layer:
         for name, value in values.items():
             self.parameters[name] = aligned_empty(value.shape, dtype)
             self.parameters[name][...] = value
-        self._built_for = input_shape
+        self.built_for = input_shape
 
     def _check_built(self, input_shape: Shape, dtype: np.dtype[Any]) -> None:
         for name, shape in self.parameter_shapes(input_shape).items():
@@ -120,13 +123,18 @@ class Layer:
         label = self.name or type(self).__name__
         if not self.built:
             raise ValueError(f"layer {label} has no weights yet: give it an input_shape, or show it data, first")
-        arrays = [np.asarray(value) for value in weights]
         current = self.get_weights()
+        dtype = np.dtype(np.float64) if not current else current[0].dtype
+        arrays = [_validate.numeric(f"weights[{i}]", value, dtype) for i, value in enumerate(weights)]
         if [a.shape for a in arrays] != [a.shape for a in current]:
             wanted, came = [a.shape for a in current], [a.shape for a in arrays]
             raise ValueError(f"layer {label}: weights must have the shapes {wanted}, not {came}")
         for (name, parameter), value in zip(self.parameters.items(), arrays, strict=True):
             parameter[...] = value.T if name in self._TRANSPOSED else value
+
+    def reset_states(self) -> None:
+        """Let the next batch, of any size, begin with zeros, if the layer is stateful."""
+        self.states = None
 
     # --- calling a layer on arrays ---
 

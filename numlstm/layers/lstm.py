@@ -38,7 +38,8 @@ class LSTM(Layer):
         Fraction of the input features that is left out in training, the same ones at every step of a sequence (Gal and
         Ghahramani 2016).
     seed : int, optional
-        Of the first weights. Without it they follow from `numlstm.utils.set_random_seed`, or differ each time.
+        Of the first weights and of the dropout. Without it they follow from `numlstm.utils.set_random_seed` and the
+        training's seed, or differ each time.
     return_sequences : bool
         Whether y is the output of every step (N, T, H) or of the last one (N, H).
     return_state : bool
@@ -86,7 +87,6 @@ class LSTM(Layer):
         self.random = self.dropout > 0
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
-        self._states: tuple[Array, Array] | None = None
 
     @property
     def params(self) -> LSTMWeights:
@@ -117,21 +117,18 @@ class LSTM(Layer):
 
         return LSTMRun(self, shape, dtype, take, training, first)
 
-    def reset_states(self) -> None:
-        """Let the next batch, of any size, begin with zeros, if the layer is stateful."""
-        self._states = None
-
     def states_for(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """Return the states (h, c) of a stateful layer, (N, H) each, which passes change in place."""
-        if self._states is None:
-            self._states = np.zeros((batch, self.units), dtype), np.zeros((batch, self.units), dtype)
-        if self._states[0].shape[0] != batch:
-            was = self._states[0].shape[0]
+        if self.states is None:
+            self.states = np.zeros((batch, self.units), dtype), np.zeros((batch, self.units), dtype)
+        h, c = self.states
+        if len(h) != batch:
+            was = len(h)
             raise ValueError(
                 f"a stateful LSTM carries the states of {was} sequences, but a batch has {batch}: choose a batch_size that "
                 f"divides the number of sequences, or begin anew with reset_states"
             )
-        return self._states
+        return h, c
 
     def __call__(self, x: Any, *, training: bool = False, initial_state: Sequence[Array] | None = None) -> Any:
         """Return y for an array x (N, T, F), with return_state as a list [y, h, c].
@@ -144,6 +141,7 @@ class LSTM(Layer):
         assert isinstance(run, LSTMRun)
         if initial_state is not None:
             run.states = self._checked_states(initial_state, array)
+            self.states = run.states if self.stateful else None
         y = run.forward(array, _random.new_seed() if training else 0)
         return [y, *run.last_states()] if self.return_state else y
 

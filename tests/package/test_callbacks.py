@@ -303,3 +303,17 @@ def test_the_bar_is_closed_when_training_fails(capsys):
     with pytest.raises(RuntimeError, match="as told"):
         _trainer().fit(X, Y, callbacks=[Fail()])
     assert capsys.readouterr().err.endswith("\n")
+
+
+def test_hooks_of_batches():
+    calls = []
+
+    class Hooks(Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            calls.append(("begin", batch))
+
+        def on_train_batch_end(self, batch, logs=None):
+            calls.append(("end", batch, sorted(logs)))
+
+    Trainer(Sequential([Dense(1)])).fit(np.ones((3, 2)), np.ones((3, 1)), batch_size=2, verbose=0, callbacks=[Hooks()])
+    assert calls == [("begin", 0), ("end", 0, ["loss"]), ("begin", 1), ("end", 1, ["loss"])]

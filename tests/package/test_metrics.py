@@ -80,7 +80,7 @@ def test_metrics_may_be_losses():
     "metric, loss, error, says",
     [
         ("accuracy", "mse", ValueError, "'accuracy' goes with a cross-entropy, not with MeanSquaredError"),
-        ("acuracy", "mse", ValueError, "metric 'acuracy' is unknown; known are .*accuracy"),
+        ("acuracy", "mse", ValueError, r"metric 'acuracy' is unknown \(did you mean 'accuracy'\?\); known are .*accuracy"),
         (3, "mse", TypeError, "metric must be a name or an instance of Loss, not int"),
         (["mse"], "mse", TypeError, "metric must be a name or an instance of Loss, not list"),
         ("mse", "sparse_categorical_crossentropy", ValueError, "does not go with .* numbers of classes"),

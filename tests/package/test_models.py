@@ -1,5 +1,6 @@
 """Models: first scripts as people write them, building, prediction, and data of many kinds."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ from support import assert_same_bits
 
 import numlstm
 from numlstm import LSTM, Dense, Dropout, Embedding, Input, Sequential
+from numlstm.callbacks import LearningRateScheduler
 from numlstm.utils import set_random_seed, to_categorical
 
 DATA = """
@@ -308,7 +310,7 @@ def test_what_predict_returns_is_the_callers(rng):
 
 def test_to_categorical():
     assert to_categorical([0, 2]).tolist() == [[1, 0, 0], [0, 0, 1]]
-    assert to_categorical([[1], [0]], 2).shape == (2, 1, 2) and to_categorical([0]).dtype == np.float32
+    assert to_categorical([[1], [0]], 2).shape == (2, 2) and to_categorical([0]).dtype == np.float32
     with pytest.raises(ValueError, match=r"x must be whole numbers from 0 to 1, but x\[1\] is 2"):
         to_categorical([0, 2], 2)
 
@@ -320,3 +322,52 @@ def test_a_seed_leaves_numpys_generator_alone():
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     with pytest.raises(ValueError, match="seed must be at least 0"):
         set_random_seed(-1)
+
+
+def test_a_layer_that_was_called_before_can_be_saved_in_a_model(rng, tmp_path):
+    x = rng.standard_normal((3, 4)).astype(np.float32)
+    layer = Dense(2)
+    y = layer(x)
+    Sequential([layer]).save(tmp_path / "model")
+    assert_same_bits(numlstm.load(tmp_path / "model").predict(x), y)
+
+
+def test_weights_are_set_all_or_none():
+    model = Sequential([Dense(2, input_shape=(3,)), Dense(1)])
+    before = tuple(model.get_weights())
+    new = [np.ones_like(weight) for weight in before]
+    for bad in (None, [["a"]], [[1, 2], [3]], np.ones(1) * 1j):
+        with pytest.raises(TypeError, match=r"weights\[3\] must be an array of numbers"):
+            model.set_weights([*new[:3], bad])
+        assert_same_bits(tuple(model.get_weights()), before)
+
+
+def test_an_embedding_takes_sequences_of_any_length():
+    model = Sequential([Embedding(5, 2), LSTM(3)])
+    assert [model.predict(np.ones((2, steps), int)).shape for steps in (5, 7)] == [(2, 3), (2, 3)]
+
+
+def test_no_samples_with_states():
+    y, h, c = Sequential([LSTM(3, return_state=True, input_shape=(4, 2))]).predict(np.zeros((0, 4, 2)))
+    assert y.shape == h.shape == c.shape == (0, 3)
+
+
+def test_a_model_can_be_pickled_after_training_with_any_callback(rng):
+    x, y = rng.standard_normal((4, 3)), rng.standard_normal((4, 1))
+    model = Sequential([Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0, callbacks=[LearningRateScheduler(lambda epoch, rate: rate)])
+    assert_same_bits(pickle.loads(pickle.dumps(model)).predict(x), model.predict(x))
+
+
+def test_names_in_any_case_and_classes():
+    model = Sequential([Dense(1, kernel_initializer="GlorotUniform", input_shape=(2,))])
+    model.compile("Adam", "MSE", metrics=["MAE"])
+    assert type(model.loss).__name__ == "MeanSquaredError"
+    model.compile("RMSprop", "MeanAbsoluteError")
+    assert type(model.loss).__name__ == "MeanAbsoluteError"
+
+
+@pytest.mark.parametrize("classes", [[0], 5 * [1]])
+def test_classes_as_vectors_take_no_table(classes):
+    assert to_categorical(classes, 400_000).shape == (len(classes), 400_000)

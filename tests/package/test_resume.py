@@ -9,7 +9,7 @@ from support import assert_same_bits
 
 import numlstm
 from numlstm import LSTM, Dense, Dropout, FileFormatError, Sequential, Trainer, files
-from numlstm.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from numlstm.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint
 from numlstm.optimizers import SGD, Adam, RMSprop, schedules
 from numlstm.utils import set_random_seed
 
@@ -198,3 +198,44 @@ def test_nonsense_in_the_training_state(checkpoint, change, says):
     with pytest.raises(FileFormatError, match=f"has a training state that cannot be read: .*{says}"):
         _trainer().resume(checkpoint)
     assert numlstm.load(checkpoint).predict(np.ones((1, 5, 3))).shape == (1, 2)
+
+
+def test_a_refused_checkpoint_leaves_the_model_as_it_was(checkpoint):
+    set_random_seed(77)
+    model = Sequential([LSTM(3, return_sequences=True, input_shape=(None, 2)), Dropout(0.2), LSTM(3), Dense(1)])
+    for optimizer in ("rmsprop", SGD(momentum=0.5)):
+        trainer = Trainer(model, optimizer)
+        before = tuple(model.get_weights())
+        with pytest.raises(ValueError, match=r"does not fit this trainer|is of a model with the layers"):
+            trainer.resume(checkpoint)
+        assert_same_bits(tuple(model.get_weights()), before)
+
+
+def test_gradients_that_wait_are_in_the_checkpoint(rng, tmp_path):
+    batches = [(rng.standard_normal((4, 2)), rng.standard_normal((4, 1))) for _ in range(2)]
+    results = []
+    for stop in (False, True):
+        set_random_seed(1)
+        model = Sequential([Dense(1)])
+        trainer = Trainer(model, "adam", accumulate=2)
+        trainer.step(*batches[0])
+        if stop:
+            trainer.save_checkpoint(tmp_path / "half")
+            model = numlstm.load(tmp_path / "half")
+            trainer = Trainer(model, "adam", accumulate=2)
+            trainer.resume(tmp_path / "half")
+        trainer.step(*batches[1])
+        results.append(tuple(model.get_weights()))
+    assert_same_bits(*results)
+
+
+def test_a_log_has_each_epoch_once_behind_a_crash(rng, tmp_path):
+    x, y = rng.standard_normal((8, 2)), rng.standard_normal((8, 1))
+    model = Sequential([Dense(1)])
+    log, saved = CSVLogger(tmp_path / "log.csv"), tmp_path / "{epoch}"
+    Trainer(model).fit(x, y, epochs=4, callbacks=[log, ModelCheckpoint(saved)], verbose=0)
+    trainer = Trainer(model)
+    assert trainer.resume(tmp_path / "2") == 2
+    trainer.fit(x, y, epochs=5, callbacks=[log], verbose=0)
+    epochs = [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().splitlines()]
+    assert epochs == ["epoch", "0", "1", "2", "3", "4"]
