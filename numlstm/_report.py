@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LINES = 10  # about so many of progress, where there is no terminal for a bar
 _WIDTH = 79
+_IN_METRICS = ("model", "persistence", "last_year")
 
 
 class FewLines(Callback):
@@ -39,13 +40,21 @@ def opening(series: "Series", settings: "Settings") -> str:
         f"{', '.join(settings.features)} of the last {_duration(series, settings.lookback)} -> "
         f"{settings.target} of the next {_duration(series, settings.horizon)}"
     )
-    return f"{series.name}: {series.rows:,} rows{span}\n{textwrap.fill(task, _WIDTH, subsequent_indent='  ')}\n"
+    lines = [f"{series.name}: {series.rows:,} rows{span}", _filled(task)]
+    if series.text_columns():
+        lines.append(_filled(f"not numbers, left out: {', '.join(series.text_columns())}"))
+    return "\n".join(lines) + "\n"
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, subsequent_indent="  ")
 
 
 def table(series: "Series", report: "Report") -> str:
     """Return the errors of the model beside those of the naive forecasts, in the target's units."""
     step = "day" if str(series.step) == "1 day" else "time"
-    names = {"model": "model", "persistence": "persistence", "last_year": f"the same {step} last year"}
+    names = {"model": "model", "persistence": "persistence"}
+    names |= {"last_week": "the same day last week", "last_year": f"the same {step} last year"}
     first, last = (series.time_text(int(row)) for row in (report.rows[0, 0], report.rows[-1, -1]))
     label = series.label(report.forecaster.target)
     rows = [("", "MAE", "RMSE")]
@@ -62,6 +71,9 @@ def table(series: "Series", report: "Report") -> str:
     if better:
         text = f"The model is no better here than {' and '.join(better)}: try other columns, --lookback or --epochs."
         lines.append("\n" + textwrap.fill(text, _WIDTH))
+    losses = report.history.history["val_loss"]
+    if len(losses) > 1 and losses[-1] < min(losses[:-1]):
+        lines.append("\nThe validation error was still falling: more --epochs may help.")
     return "\n".join(lines)
 
 
@@ -69,8 +81,10 @@ def written(folder: Path, series: "Series", report: "Report", seconds: float) ->
     """Write the results into a folder and return what there is."""
     names = ["model.safetensors", "metrics.json"]
     epochs = len(report.history.epoch)
+    done = "Replaced" if (folder / names[0]).exists() else "Wrote"
     report.forecaster.save(folder / names[0])
-    metrics = {**report.scores, "seconds": round(seconds, 2), "epochs": epochs}
+    scores = {name: report.scores[name] for name in _IN_METRICS if name in report.scores}
+    metrics = {**scores, "seconds": round(seconds, 2), "epochs": epochs}
     files.replace(folder / names[1], (json.dumps(metrics, indent=2) + "\n").encode())
     try:
         _picture(folder / "forecast.png", series, report)
@@ -79,7 +93,7 @@ def written(folder: Path, series: "Series", report: "Report", seconds: float) ->
     except ModuleNotFoundError as error:
         hint = f"\nNo picture: {error}."
     where = "" if folder == Path() else f" in {folder}"
-    return f"\n{epochs} epochs, {seconds:.1f} s. Wrote {', '.join(names)}{where}.{hint}"
+    return f"\n{epochs} epochs, {seconds:.1f} s. {done} {', '.join(names)}{where}.{hint}"
 
 
 def _picture(path: Path, series: "Series", report: "Report") -> None:

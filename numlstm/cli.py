@@ -6,6 +6,7 @@ What goes wrong is said in one line on stderr, with exit status 2; an interrupti
 import argparse
 import contextlib
 import csv
+import difflib
 import io
 import os
 import platform
@@ -15,7 +16,7 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 
@@ -50,6 +51,15 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}: see `{self.prog} -h`")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is unknown here: a command leaves that to the parser above, whose help does not list its options."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            close = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return known, unknown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -175,7 +185,12 @@ def _train(arguments: argparse.Namespace) -> None:
         features=_features(arguments.features, series),
         **{name: getattr(arguments, name) for name in ("lookback", "horizon", "hidden", "layers", "epochs", "seed")},
     )
-    samples = forecast.Samples(series, settings)
+    try:
+        samples = forecast.Samples(series, settings)
+    except ValueError as error:
+        if arguments.file is None and not all(map(series.has, (settings.target, *settings.features))):
+            raise ValueError(f"{error}; for a file of your own, give it before --target and --features") from None
+        raise
     _check_folder(arguments.out)
     print(_report.opening(series, settings), flush=True)
     bar = sys.stderr.isatty()
@@ -221,10 +236,14 @@ def _check_folder(folder: Path) -> None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from . import files, forecast
+    from .series import SeriesError
 
     forecaster = forecast.Forecaster.load(arguments.model)
-    series = _series(arguments.file, ignore_dates=not forecaster.step)
-    values = forecaster.predict(series)
+    try:
+        series = _series(arguments.file, ignore_dates=not forecaster.step)
+        values = forecaster.predict(series)
+    except SeriesError as error:
+        raise ValueError(error.plain) from None  # the option is of `train` alone
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([series.date_name, forecaster.target])

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-__all__ = ["Step", "infer_step", "parse", "positions_a_year_before", "text_like"]
+__all__ = ["Step", "infer_step", "parse", "positions_a_year_before", "resembles_date", "text_like"]
 
 # Narrower than some versions of `fromisoformat`, so that all of them read the same.
 _ISO = re.compile(r"\d{4}-\d\d(-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{3}(\d{3})?)?)?(Z|[+-]\d\d:\d\d)?)?)?", re.ASCII)
+_OTHER = re.compile(r"(\d{1,2}([./-])\d{1,2}\2\d{4}|\d{4}([./-])\d{1,2}\3\d{1,2})([ T]\d.*)?", re.ASCII)
 _MONTH, _DAY = len("2012-01"), len("2012-01-31")
 
 
@@ -23,6 +24,11 @@ def parse(text: str) -> datetime | None:
         return datetime.fromisoformat(f"{text}-01" if len(text) == _MONTH else text.replace("Z", "+00:00"))
     except ValueError:  # the 31st of February
         return None
+
+
+def resembles_date(text: str) -> bool:
+    """Return whether a text looks like a date in any order (31.01.2012, 1/31/2012, 2012/01/31), with or without a time."""
+    return _OTHER.fullmatch(text) is not None
 
 
 def text_like(date: datetime, example: str) -> str:

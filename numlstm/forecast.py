@@ -163,8 +163,8 @@ class Forecaster:
             raise ValueError(
                 f"{series.name} has rows {came}, but the model was trained on rows {learnt}: train it on such rows"
             )
-        window = _matrix(series, self.features)[np.newaxis, -self.lookback :]
-        forecast: Array = self.forecast(self.inputs(window), series.column(self.target)[-1:])[0]
+        window = _matrix(series, self.features, -self.lookback)[np.newaxis]
+        forecast: Array = self.forecast(self.inputs(window), series.column(self.target, -1))[0]
         return forecast
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -216,8 +216,8 @@ class Report:
     forecaster : Forecaster
     history : History
     scores : dict of dict
-        "mae" and "rmse", in the target's units, of "model", "persistence" (as now) and "last_year" (as on the same day
-        of the last year), over the same forecasts.
+        "mae" and "rmse", in the target's units, of "model", "persistence" (as now), "last_week" (as seven days before, for
+        rows a day apart) and "last_year" (as on the same day of the last year), over the same forecasts.
     no_last_year : str
         Why "last_year" is not there; empty if it is.
     rows : (N, H) int
@@ -237,8 +237,8 @@ class Report:
     band: Array
 
 
-def _matrix(series: Series, names: Sequence[str]) -> Array:
-    return np.column_stack([series.column(name) for name in names])
+def _matrix(series: Series, names: Sequence[str], first: int = 0) -> Array:
+    return np.column_stack([series.column(name, first) for name in names])
 
 
 def _step_text(series: Series) -> str:

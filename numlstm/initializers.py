@@ -34,6 +34,9 @@ class Initializer:
         """Return the arguments that make an initializer like this one."""
         return _registry.config_of(self)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_config().items())})"
+
 
 class Constant(Initializer):
     """The same value everywhere."""

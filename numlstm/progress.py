@@ -53,9 +53,15 @@ class Bar(Silent):
         self._logs: dict[str, float] = {}
 
     def epoch(self, epoch: int) -> None:
-        self._bar.set_description_str(f"Epoch {epoch + 1}/{self._epochs}", refresh=False)
+        self._name = f"Epoch {epoch + 1}/{self._epochs}"
+        if self._bar.n == 0:
+            self._bar.set_description_str(f"{self._name}, compiling where nothing is cached")
+        else:
+            self._bar.set_description_str(self._name, refresh=False)
 
     def advance(self, sequences: int, meter: "Meter") -> None:
+        if self._bar.n == 0:
+            self._bar.set_description_str(self._name, refresh=False)
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _SECONDS_BETWEEN

@@ -5,6 +5,7 @@ import difflib
 import io
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +15,28 @@ import numpy as np
 from . import dates as _dates
 from ._validate import Array
 
-__all__ = ["Series", "read"]
+__all__ = ["Series", "SeriesError", "read"]
 
 _DELIMITERS = ",;\t|"
 _LONGEST_HEADER = 100_000  # characters; csv refuses longer cells
 _DATE_NAMES = {"date", "datetime", "ds", "timestamp"}
 _DATE_NAMES_UNLESS_NUMBERS = {"day", "month", "time"}
 _EMPTY = {"", "-", "?", "n/a", "na", "nan", "none", "null"}
-_AS_ROWS = "or have the dates ignored (--ignore-dates), which takes the rows as equally spaced"
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,' \u00a0\u202f])\d{3}(\1\d{3})*([.,]\d+)?", re.ASCII)  # 1.296,54 or 1,296.54
+_NOT_TEXT = {b"PK\x03\x04": "an Excel or zip file", b"\xd0\xcf\x11\xe0": "an Excel file"}
+_AS_ROWS = "have the dates ignored (--ignore-dates), which takes the rows as equally spaced"
+
+
+class SeriesError(ValueError):
+    """Something is wrong with a series that an option of ``numlstm train`` gets around.
+
+    plain : str
+        The message without that option.
+    """
+
+    def __init__(self, plain: str, option: str) -> None:
+        super().__init__(f"{plain}, or {option}")
+        self.plain = plain
 
 
 class Series:
@@ -66,9 +81,13 @@ class Series:
         """Return the names of the columns that hold numbers, in the file's order; a few cells may be anything."""
         return [name for name, cells in self._columns.items() if self._is_numeric(cells)]
 
+    def text_columns(self) -> list[str]:
+        """Return the names of all other columns."""
+        return [name for name, cells in self._columns.items() if not self._is_numeric(cells)]
+
     def _is_numeric(self, cells: Sequence[str]) -> bool:
         filled = [cell for cell in cells if cell.lower() not in _EMPTY]
-        return 2 * sum(self._number(cell) is not None for cell in filled) > len(filled)
+        return 2 * sum(self._number(cell) is not None or bool(_GROUPED.fullmatch(cell)) for cell in filled) > len(filled)
 
     def _number(self, cell: str) -> float | None:
         try:
@@ -76,28 +95,42 @@ class Series:
         except ValueError:
             return None
 
-    def column(self, name: str) -> Array:
-        """Return a column, (rows,) float64.
+    def column(self, name: str, first: int = 0) -> Array:
+        """Return a column from row `first` on (from the end if negative), float64.
 
         Raises
         ------
         ValueError
-            For an unknown column, and for a cell that is empty, no number, infinite or NaN: the message names its line.
+            For an unknown column, and for a cell there that is empty, no number, infinite or NaN, or may have a thousands
+            separator: the message names its line.
         """
         if not (name in self._columns and self._is_numeric(self._columns[name])):
             known = self.numeric_columns()
             close = difflib.get_close_matches(name, known, 1)
             hint = f": did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"{self.name} has no column {name!r} of numbers, only {', '.join(known) or 'none'}{hint}")
-        numbers = [self._number(cell) for cell in self._columns[name]]
-        for line, cell, number in zip(self._lines, self._columns[name], numbers, strict=True):
+        self._check_dots(name)
+        cells = self._columns[name][first:]
+        numbers = [self._number(cell) for cell in cells]
+        for line, cell, number in zip(self._lines[first:], cells, numbers, strict=True):
             if number is None or not math.isfinite(number):
+                where = f"{self.name}, line {line}, column {name!r}: the cell is"
+                if _GROUPED.fullmatch(cell):
+                    raise ValueError(f"{where} {cell!r}: remove thousands separators")
                 what = "empty" if not cell else f"{cell!r}, not a number" if number is None else f"{cell!r}, not finite"
-                raise ValueError(
-                    f"{self.name}, line {line}, column {name!r}: the cell is {what}: "
-                    "put a number there, or do without this column (--features)"
-                )
+                raise SeriesError(f"{where} {what}: put a number there", "do without this column (--features)")
         return np.array(numbers, np.float64)
+
+    def _check_dots(self, name: str) -> None:
+        """Raise ValueError if dots may part thousands: commas may be decimal, and each dot has three digits behind it."""
+        cells = [cell for cell in self._columns[name] if cell.lower() not in _EMPTY and self._number(cell) is not None]
+        dotted = [cell for cell in cells if "." in cell]
+        if self._decimal_comma and 0 < len(dotted) < len(cells) and all(map(_GROUPED.fullmatch, dotted)):
+            line = self._lines[self._columns[name].index(dotted[0])]
+            raise ValueError(
+                f"{self.name}, line {line}, column {name!r}: {dotted[0]!r} may be {dotted[0].replace('.', '')} "
+                f"or {dotted[0].replace('.', ',')}: remove thousands separators, and write decimals with a comma"
+            )
 
     def label(self, name: str) -> str:
         """Return a column's name with its unit, where that is known."""
@@ -118,7 +151,8 @@ class Series:
             date = _dates.parse(cell)
             if date is None:
                 where = f"{self.name}, line {line}, column {self.date_name!r}"
-                raise ValueError(f"{where}: {cell!r} is no date: write it like 2012-01-31 or 2012-01-31 18:30, {_AS_ROWS}")
+                what = f"{cell!r} is no ISO date: write it like 2012-01-31 or 2012-01-31 18:30"
+                raise SeriesError(f"{where}: {what}", _AS_ROWS)
             if parsed and (date.tzinfo is None) != (parsed[0].tzinfo is None):
                 where = f"{self.name}, line {line}: {cell!r}"
                 raise ValueError(f"{where} and the first date differ in having a time zone: write all dates alike")
@@ -131,7 +165,7 @@ class Series:
             return None
         for row in range(1, len(dates)):
             if dates[row] == dates[row - 1]:
-                raise ValueError(f"{self._at(dates, row)} is there twice: keep one row of each date, {_AS_ROWS}")
+                raise SeriesError(f"{self._at(dates, row)} is there twice: keep one row of each date", _AS_ROWS)
             if dates[row] < dates[row - 1]:
                 before = _dates.text_like(dates[row - 1], self._example)
                 raise ValueError(f"{self._at(dates, row)} comes after {before}: sort the rows by date, the oldest first")
@@ -140,10 +174,8 @@ class Series:
             if dates[row] != step.after(dates[row - 1]):
                 before = _dates.text_like(dates[row - 1], self._example)
                 what = "a gap" if dates[row] > step.after(dates[row - 1]) else "an irregular step"
-                raise ValueError(
-                    f"{self._at(dates, row)} follows {before}, {what}, as most rows are {step} apart: "
-                    f"give each step its row, {_AS_ROWS}"
-                )
+                what += f", as most rows are {step} apart"
+                raise SeriesError(f"{self._at(dates, row)} follows {before}, {what}: give each step its row", _AS_ROWS)
         return step
 
     def _at(self, dates: Sequence[datetime], row: int) -> str:
@@ -153,7 +185,8 @@ class Series:
 def read(path: str | os.PathLike[str], ignore_dates: bool = False) -> Series:
     """Read a CSV file whose first line names the columns; the delimiter is a comma, semicolon, tab or bar.
 
-    The dates are in the column that is named like one, or else in the first whose cells look like ISO 8601.
+    The dates are in the column that is named like one, or else in the first whose cells look like dates. They must be in
+    ISO 8601.
 
     Parameters
     ----------
@@ -186,6 +219,9 @@ def read(path: str | os.PathLike[str], ignore_dates: bool = False) -> Series:
 
 def _decoded(name: str, content: bytes) -> str:
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    found = next((what for start, what in _NOT_TEXT.items() if content.startswith(start)), None)
+    if found:
+        raise ValueError(f"{name} looks like {found}: save it as CSV")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:
@@ -242,4 +278,5 @@ def _date_column(columns: Mapping[str, list[str]]) -> str | None:
     named += [
         n for n, cells in columns.items() if n.lower() in _DATE_NAMES_UNLESS_NUMBERS and not _looks_like_data(cells[0])
     ]
-    return next(iter([name for name in named if name in parsed] + parsed + named), None)
+    alike = [name for name, cells in columns.items() if _dates.resembles_date(cells[0])]  # is refused for not being ISO
+    return next(iter([name for name in named if name in parsed] + parsed + named + alike), None)

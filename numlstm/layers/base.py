@@ -1,11 +1,12 @@
 """What every layer has: a configuration, parameters, and passes over batches of one shape."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numlstm import _random, _registry, _validate
+from numlstm import _random, _registry, _validate, initializers
 from numlstm._validate import Array
 from numlstm._workspace import aligned_empty
 from numlstm.initializers import Initializer
@@ -40,7 +41,15 @@ class Layer:
         self.built_for: Shape | None = None  # shape of the samples
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items() if v is not None)})"
+        defaults = {name: parameter.default for name, parameter in inspect.signature(type(self)).parameters.items()}
+        chosen = {name: getattr(self, name) for name in defaults}
+        for name, value in list(chosen.items()):
+            default = defaults[name]
+            if isinstance(value, Initializer) and default is not inspect.Parameter.empty:
+                default, value = _registry.describe(initializers.get(default)), _registry.describe(value)
+            if value == default or (name, value) == ("activation", "linear"):
+                del chosen[name]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in chosen.items())})"
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one."""

@@ -92,7 +92,7 @@ def test_what_was_stopped_stays_stopped(tmp_path):
 def test_a_number_that_is_not_there(kind):
     with pytest.raises(ValueError, match="watches 'val_loss', but there are only loss: give fit validation data"):
         _trainer().fit(X, Y, callbacks=[kind()], verbose=0)
-    with pytest.raises(ValueError, match=r"watches 'los', but there are only loss$"):
+    with pytest.raises(ValueError, match=r"watches 'los', but there are only loss: did you mean 'loss'\?"):
         _trainer().fit(X, Y, callbacks=[kind("los")], verbose=0)
 
 

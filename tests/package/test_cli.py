@@ -53,8 +53,10 @@ def test_the_main_job(run_python, tmp_path, capsys):
     )
     lines = done.stdout.splitlines()
     assert lines[0] == "Seattle weather: 1,461 rows from 2012-01-01 to 2015-12-31"
+    assert "not numbers, left out: weather" in lines
     assert "Error of temp_max (°C) in the test, 2015-03-15 to 2015-12-31:" in lines
     assert "  persistence              2.35   3.06" in lines
+    assert "  the same day last week   3.94   4.95" in lines
     assert "  the same day last year   3.84   4.94" in lines
     assert all(len(line) < 80 for line in lines)
     assert "Epoch 30/60  loss: " in done.stderr
@@ -77,7 +79,7 @@ def test_the_main_job(run_python, tmp_path, capsys):
 def test_a_file_of_ones_own(waves, capsys):
     assert cli.main(["train", str(waves), "--target", "b", "--horizon", "2", "--out", "made/here", *SMALL]) == 0
     said = capsys.readouterr().out
-    assert "waves.csv: 120 rows\na, b of the last 4 rows -> b of the next 2 rows\n" in said
+    assert "waves.csv: 120 rows\na, b of the last 4 rows -> b of the next 2 rows\nnot numbers, left out: kind\n" in said
     assert "Error of b in the test, 97 to 120:" in said
     assert "No comparison with the year before: the rows have no dates." in said
     assert "The model is no better here than persistence" in said
@@ -94,6 +96,30 @@ def test_a_file_of_ones_own(waves, capsys):
     assert cli.main(["predict", "made/here/model.safetensors", str(waves), "--out", "next.csv"]) == 0
     assert Path("next.csv").read_bytes() == said.encode()
     assert capsys.readouterr().out == ""
+
+
+def test_a_model_that_was_there_is_replaced(waves, capsys):
+    for verb in ("Wrote", "Replaced"):
+        assert cli.main(["train", str(waves), "--target", "b", *SMALL]) == 0
+        assert f" s. {verb} model.safetensors, metrics.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("losses", "falling"),
+    [([3, 2, 1], True), ([3, 1, 2], False), ([2, 1, 1], False), ([1], False), ([2, 1, float("nan")], False)],
+)
+def test_the_best_epoch_is_the_last_one_allowed(waves, monkeypatch, capsys, losses, falling):
+    train = forecast.train
+
+    def scripted(*arguments, **options):
+        report = train(*arguments, **options)
+        report.history.history["val_loss"] = losses
+        return report
+
+    monkeypatch.setattr(forecast, "train", scripted)
+    assert cli.main(["train", str(waves), "--target", "b", *SMALL]) == 0
+    line = "The validation error was still falling: more --epochs may help.\n"
+    assert (line in capsys.readouterr().out) is falling
 
 
 def test_forecasts_in_the_picture_do_not_overlap(waves, monkeypatch):
@@ -173,10 +199,20 @@ def test_version_and_help(capsys):
         (["--target", "weather"], f"Seattle weather has no column 'weather' of numbers, only {WEATHER}"),
         (["--features", "winds"], f"Seattle weather has no column 'winds' of numbers, only {WEATHER}: did you mean 'wind'?"),
         (["--lookback", "1000"], "Seattle weather: 1461 rows are too few: it takes 1587 to look back 1000 rows, "),
+        (
+            ["--target", "a"],
+            f"Seattle weather has no column 'a' of numbers, only {WEATHER}; for a file of your own, give it be",
+        ),
+        (
+            ["--features", "wind", "f.csv"],
+            f"Seattle weather has no column 'f.csv' of numbers, only {WEATHER}; for a file of ",
+        ),
         (["--features", ","], f"--features names no column: choose from {WEATHER}"),
         (["none.csv"], "none.csv: No such file or directory: check the path"),
         (["."], ".: "),
-        (["a", "b"], "unrecognized arguments: b: see `numlstm -h`"),
+        (["a", "b"], "unrecognized arguments: b: see `numlstm train -h`"),
+        (["--targt", "a"], "unrecognized arguments: --targt (did you mean --target?): see `numlstm train -h`"),
+        (["--epcohs=3"], "unrecognized arguments: --epcohs=3 (did you mean --epochs?): see `numlstm train -h`"),
     ],
 )
 def test_training_that_is_refused(refused, arguments, message):
@@ -186,6 +222,8 @@ def test_training_that_is_refused(refused, arguments, message):
 def test_other_commands_that_are_refused(refused):
     assert refused("trian").startswith("argument COMMAND: invalid choice: 'trian' (choose from ")
     assert refused("predict") == "the following arguments are required: MODEL: see `numlstm predict -h`"
+    assert refused("predict", "m", "--target", "a") == "unrecognized arguments: --target a: see `numlstm predict -h`"
+    assert refused("--target") == "unrecognized arguments: --target: see `numlstm -h`"
     assert refused("predict", "none") == "none: No such file or directory: check the path"
 
 
@@ -195,7 +233,7 @@ def test_other_commands_that_are_refused(refused):
         ("", "bad.csv is empty: it needs a line that names the columns, and rows"),
         ("a,b\n1,2\n", "--target is missing: choose the column to forecast from a, b"),
         ("a\nx\n", "bad.csv has no column of numbers: there is nothing to forecast"),
-        ("date,a\n2012-01-01,1\n2012-02-30,1\n", "bad.csv, line 3, column 'date': '2012-02-30' is no date: write it like "),
+        ("date,a\n2012-01-01,1\n2012-02-30,1\n", "bad.csv, line 3, column 'date': '2012-02-30' is no ISO date: write it "),
         (
             "date,a\n2012-01-01,1\n2012-01-02,1\n2012-01-04,1\n",
             "bad.csv, line 4: 2012-01-04 follows 2012-01-02, a gap, as most ",
@@ -236,6 +274,8 @@ def test_models_that_are_refused(refused, waves, capsys):
     assert refused("predict", model, "less.csv") == "less.csv has no column 'b' of numbers, only a"
     Path("short.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     assert refused("predict", model, "short.csv") == "short.csv has too few rows, 1: the model looks back 4"
+    Path("hole.csv").write_text("a,b\n1,2\n3,\n5,6\n7,8\n", encoding="utf-8")
+    assert refused("predict", model, "hole.csv") == "hole.csv, line 3, column 'b': the cell is empty: put a number there"
     assert "none: No such folder, create it first" in refused("predict", model, waves, "--out", "none/x.csv")
     content = bytearray(model.read_bytes())
     content[-1] ^= 1

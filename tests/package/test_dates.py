@@ -40,6 +40,19 @@ def test_what_is_no_date(text):
     assert dates.parse(text) is None
 
 
+@pytest.mark.parametrize("text", ["31.01.2012", "1/31/2012", "2012/01/31", "2012-1-31", "31-1-2012", "31.01.2012 18:30"])
+def test_dates_in_another_order(text):
+    assert dates.resembles_date(text)
+    assert dates.parse(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1.297", "1.297.540", "2012", "31.01", "31.01/2012", "1.2.3", "on 31.01.2012", "31.01.2012x"]
+)
+def test_what_resembles_no_date(text):
+    assert not dates.resembles_date(text)
+
+
 @pytest.mark.parametrize(
     ("texts", "step", "words", "after"),
     [

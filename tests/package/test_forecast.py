@@ -101,6 +101,17 @@ def test_a_forecast_is_that_of_the_test(waves, make):
     np.testing.assert_allclose(report.forecaster.predict(make(date(2020, 1, 1), a=a, b=b)), report.forecast[10], rtol=1e-6)
 
 
+def test_only_the_rows_looked_back_on_need_numbers(waves, tmp_path):
+    forecaster = forecast.train(Samples(waves, dataclasses.replace(SMALL, epochs=1)), verbose=0).forecaster
+    lines = (tmp_path / "made.csv").read_text(encoding="utf-8").splitlines()
+    day = lines[-6].split(",")[0]  # the first that it looks back on
+    (tmp_path / "holes.csv").write_text("\n".join([lines[0], f"{lines[1].split(',')[0]},,", *lines[2:]]), encoding="utf-8")
+    assert forecaster.predict(series.read(tmp_path / "holes.csv")).tolist() == forecaster.predict(waves).tolist()
+    (tmp_path / "holes.csv").write_text("\n".join([*lines[:-6], f"{day},,1", *lines[-5:]]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"holes\.csv, line 196, column 'a': the cell is empty: put a number there"):
+        forecaster.predict(series.read(tmp_path / "holes.csv"))
+
+
 def test_a_seed_decides_the_numbers(waves):
     def scores(seed):
         return forecast.train(Samples(waves, dataclasses.replace(SMALL, seed=seed)), verbose=0).scores["model"]
@@ -133,6 +144,19 @@ def test_the_same_day_last_year(make):
     assert report.no_last_year == ""
     assert report.scores["last_year"]["mae"] == pytest.approx(np.abs(last_year - values[800:]).mean())
     assert report.scores["last_year"]["rmse"] == pytest.approx(np.sqrt(((last_year - values[800:]) ** 2).mean()))
+
+
+@pytest.mark.parametrize("horizon", [2, 7, 8])
+def test_the_same_day_last_week(make, horizon):
+    values = np.random.default_rng(0).normal(size=300)
+    settings = Settings("a", ("a",), lookback=5, horizon=horizon, epochs=1, hidden=2)
+    report = forecast.train(Samples(make(date(2019, 1, 1), a=values), settings), verbose=0)
+    if horizon > 7:  # the eighth day's last week is not known yet
+        assert set(report.scores) == {"model", "persistence"}
+        return
+    error = values[report.rows - 7] - report.truth
+    assert report.scores["last_week"]["mae"] == pytest.approx(np.abs(error).mean())
+    assert report.scores["last_week"]["rmse"] == pytest.approx(np.sqrt((error**2).mean()))
 
 
 @pytest.mark.parametrize(

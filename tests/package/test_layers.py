@@ -8,6 +8,7 @@ from training import Problem, relative_error
 
 import numlstm
 from numlstm import LSTM, Dense, Dropout, Embedding, Sequential
+from numlstm.initializers import Orthogonal
 from numlstm.layers import Input
 from numlstm.utils import set_random_seed
 
@@ -372,3 +373,11 @@ def test_what_a_layer_returns_is_the_callers():
     y[:] = 0
     assert (x == 1).all()
     assert Dropout(0.5)(np.zeros((0, 3)), training=True).shape == LSTM(3)(np.zeros((0, 4, 2))).shape == (0, 3)
+
+
+def test_how_a_layer_is_shown():
+    model = Sequential([LSTM(4, recurrent_initializer=Orthogonal(2.0), name="a"), Dense(2, "softmax", name="b")])
+    assert repr(model) == (
+        "Sequential([LSTM(units=4, recurrent_initializer=Orthogonal(gain=2.0), name='a'), "
+        "Dense(units=2, activation='softmax', name='b')])"
+    )

@@ -69,6 +69,7 @@ def test_one_row_has_no_step(read):
 def test_columns_of_numbers(read):
     found = read("a,b,c,d\n1,x,,NA\n2,2,,3\n,3,,nan\nx,,,4\n5,,,\n6,,,\n")
     assert found.numeric_columns() == ["a", "b", "d"]
+    assert found.text_columns() == ["c"]
     assert found.has("c")
     assert not found.has("e")
 
@@ -80,6 +81,8 @@ def test_columns_of_numbers(read):
         (b" \n\n", " is empty: it needs a line that names the columns, and rows"),
         (b"date,a\n", " has a line that names the columns, but no rows below it"),
         (b"a,\xe9\n1,2\n", " is no UTF-8 text: save it as CSV in UTF-8"),
+        (b"PK\x03\x04\x14\0\xe9", " looks like an Excel or zip file: save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\0", " looks like an Excel file: save it as CSV"),
         (b"\xff\xfea", " is no UTF-8 text: save it as CSV in UTF-8"),
         (b"a,b\n1,\0\n", " is no text, it holds zero bytes: save it as CSV in UTF-8"),
         (b"a,b\n1,2\n1,2,3\n", ", line 3: the first line names 2 columns, but this one has 3"),
@@ -89,11 +92,18 @@ def test_columns_of_numbers(read):
         (b"a\n" + b"x" * 200_000, ", line 2: field larger than field limit (131072): save it as CSV anew"),
         (
             b"date,a\n2012-01-01,1\nJan 1 2000,2\n",
-            ", line 3, column 'date': 'Jan 1 2000' is no date: write it like 2012-01-31 or 2012-01-31 18:30, "
+            ", line 3, column 'date': 'Jan 1 2000' is no ISO date: write it like 2012-01-31 or 2012-01-31 18:30, "
             "or have the dates ignored (--ignore-dates), which takes the rows as equally spaced",
         ),
-        (b"timestamp,a\n1325376000,1\n", ", line 2, column 'timestamp': '1325376000' is no date: "),
-        (b"date,a\n2012-01-01,1\n,2\n", ", line 3, column 'date': '' is no date: "),
+        (b"timestamp,a\n1325376000,1\n", ", line 2, column 'timestamp': '1325376000' is no ISO date: "),
+        (b"date,a\n2012-01-01,1\n,2\n", ", line 3, column 'date': '' is no ISO date: "),
+        (
+            b"a;Datum\n1;01.01.2020\n",
+            ", line 2, column 'Datum': '01.01.2020' is no ISO date: write it like 2012-01-31 or 2012-01-31 18:30, "
+            "or have the dates ignored (--ignore-dates)",
+        ),
+        (b"Tag,a\n12/31/2019,1\n", ", line 2, column 'Tag': '12/31/2019' is no ISO date: "),
+        (b"Tag,a\n2019/12/31 18:30,1\n", ", line 2, column 'Tag': '2019/12/31 18:30' is no ISO date: "),
         (b"date,a\n2012-01-01,1\n2012-01-01,2\n", ", line 3: 2012-01-01 is there twice: keep one row of each date, "),
         (
             b"date,a\n2012-01-02,1\n2012-01-01,2\n",
@@ -121,6 +131,13 @@ def test_files_that_are_refused(read, tmp_path, content, message):
 def test_dates_may_be_ignored(read):
     found = read("date,a\n2012-01-02,1\nJan,2\n2012-01-01,3\n", ignore_dates=True)
     assert (found.dates, found.numeric_columns(), found.time_text(3)) == (None, ["a"], "4")
+    found = read("Datum;a\n01.01.2020;1\n02.01.2020;2\n", ignore_dates=True)
+    assert (found.dates, found.numeric_columns(), found.text_columns()) == (None, ["a"], [])
+
+
+def test_dates_of_another_order_beside_iso_dates_are_text(read):
+    found = read("Tag,when,a\n01.01.2020,2020-01-01,1\n02.01.2020,2020-01-02,2\n")
+    assert (found.date_name, found.text_columns()) == ("when", ["Tag"])
 
 
 @pytest.mark.parametrize(
@@ -138,6 +155,56 @@ def test_columns_that_are_refused(read, name, message):
     found = read("a,b,c,d,wind,text\n1,1,1,nan,1,x\n1,NA,1,1,1,y\n1,1,inf,1,1,z\n,1,1,1,1,1\n")
     with pytest.raises(ValueError, match=message):
         found.column(name)
+
+
+def test_a_column_from_a_row_on_needs_no_numbers_before_it(read):
+    found = read("a\n1\nNA\n3\n4\n")
+    assert found.column("a", 2).tolist() == found.column("a", -2).tolist() == [3, 4]
+    with pytest.raises(series.SeriesError, match="line 3, column 'a': the cell is 'NA', not a number") as refused:
+        found.column("a", -3)
+    assert str(refused.value) == f"{refused.value.plain}, or do without this column (--features)"
+    assert refused.value.plain.endswith(": put a number there")
+
+
+@pytest.mark.parametrize("cells", [["1.297", "987"], ["1.297", "NA", "987,5"], ["-12.297", "987"]])
+def test_dots_that_may_part_thousands(read, cells):
+    found = read("\n".join(["a;b", *(f"1;{cell}" for cell in cells)]))
+    message = f"line 2, column 'b': '{cells[0]}' may be {cells[0].replace('.', '')} or {cells[0].replace('.', ',')}: remove "
+    with pytest.raises(ValueError, match=re.escape(message)):
+        found.column("b")
+
+
+@pytest.mark.parametrize(
+    ("content", "numbers"),
+    [
+        ("a;b\n1.297;\n2.5;\n3;\n", [1.297, 2.5, 3]),
+        ("a;b\n0.125;\n1;\n", [0.125, 1]),
+        ("a;b\n1.297;\n2.298;\n", [1.297, 2.298]),
+        ("a,b\n1.297,\n987,\n", [1.297, 987]),
+        ("a;b\n1,297;\n987;\n", [1.297, 987]),
+    ],
+)
+def test_dots_that_are_decimal(read, content, numbers):
+    assert read(content).column("a").tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    ("content", "cell"),
+    [
+        ('a,b\n1,"1,296.54"\n1,"1,300.00"\n', "1,296.54"),
+        ("a;b\n1;1.296,54\n1;980,5\n", "1.296,54"),
+        ("a;b\n1;1.296.540\n1;980\n", "1.296.540"),
+        ("a,b\n1,1 296\n1,980\n", "1 296"),
+        ("a,b\n1,12'296.5\n1,980\n", "12'296.5"),
+    ],
+)
+def test_thousands_separators(read, content, cell):
+    found = read(content)
+    assert found.numeric_columns() == ["a", "b"]
+    with pytest.raises(
+        ValueError, match=re.escape(f"line 2, column 'b': the cell is {cell!r}: remove thousands separators")
+    ):
+        found.column("b")
 
 
 def test_a_file_that_is_not_there(tmp_path):
