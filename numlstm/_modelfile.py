@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _registry, files, layers, losses, optimizers
+from . import _checkpoint, _registry, files, layers, losses, optimizers
 from ._validate import Array
 from .files import FileFormatError
 from .models import Sequential
@@ -28,7 +28,7 @@ def save(model: Sequential, path: Path, trainer: "Trainer | None" = None) -> Non
         for name, parameter in layer.parameters.items()
     }
     if trainer is not None:
-        header["training"], state = trainer.state()
+        header["training"], state = _checkpoint.state(trainer)
         tensors.update({f"training.{name}": array for name, array in state.items()})
     try:
         files.write(path, tensors, header)
@@ -132,7 +132,7 @@ def resume(trainer: "Trainer", path: Path) -> None:
     model.set_weights(saved.get_weights())
     state = {name.removeprefix("training."): array for name, array in tensors.items() if name.startswith("training.")}
     try:
-        trainer.set_state(header["training"], state)
+        _checkpoint.restore(trainer, header["training"], state)
     except Exception as error:
         model.set_weights(before)
         if isinstance(error, (KeyError, TypeError, AttributeError)):

@@ -1,15 +1,14 @@
 """A model's passes over batches of one shape, layer after layer, on memory that is taken once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import passes
 from ._validate import Array
+from ._workspace import Take
 from .layers import Layer
-
-Take = Callable[[tuple[int, ...], np.dtype[Any]], Array]
 
 
 class Plan:
@@ -23,7 +22,6 @@ class Plan:
     def __init__(
         self, layers: Sequence[Layer], shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, raw: bool
     ) -> None:
-        self._layers = layers
         self.runs: list[passes.Run] = []
         self.keys: list[int] = [0] * len(layers)  # of the random masks of the next pass
         sample: tuple[int, ...] = shape[1:]

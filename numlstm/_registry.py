@@ -28,7 +28,7 @@ def describe(thing: Any) -> dict[str, Any]:
     return description
 
 
-def make(name: str, kind: type[Made], known: Mapping[str, type[Made]], value: Any, **defaults: Any) -> Made:
+def make(name: str, kind: type[Made], known: Mapping[str, type[Made]], value: Any) -> Made:
     """Return `value` if it is such a thing, else make one from a class, a name or a description.
 
     Raises
@@ -45,7 +45,7 @@ def make(name: str, kind: type[Made], known: Mapping[str, type[Made]], value: An
     if isinstance(value, str):
         spelt = {**{made.__name__.lower(): made for made in known.values()}, **known}
         if value.lower() in spelt:
-            return spelt[value.lower()](**defaults)
+            return spelt[value.lower()]()
         raise ValueError(f"{name} {value!r} is unknown{_similar(value, known)}; known are {', '.join(sorted(known))}")
     if isinstance(value, dict) and set(value) == {"class", "config"} and isinstance(value["config"], dict):
         classes = {made.__name__: made for made in known.values()}

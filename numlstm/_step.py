@@ -12,11 +12,12 @@ import numpy as np
 
 from . import _random, _threads, backend, losses, metrics, passes
 from ._plan import Plan
+from ._samples import Data
 from ._validate import Array
 from ._workspace import Arena, aligned_empty
 from .layers import LSTM, Dense, Layer
 from .losses import Loss
-from .metrics import Metric
+from .metrics import Meter, Metric
 
 if TYPE_CHECKING:
     from .models import Sequential
@@ -24,39 +25,6 @@ if TYPE_CHECKING:
 
 _MOST_SHAPES = 64
 _SLACK = 64 << 20  # bytes
-
-
-class Data(NamedTuple):
-    """Samples, checked: x (N, ..); y (N, ..), targets or classes; weights (N, rows of y a sample), or (N, 0) for 1."""
-
-    x: Array
-    y: Array
-    weights: Array
-
-
-class Meter:
-    """The loss and the metrics, as means over all that was added."""
-
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self._metrics = metrics
-        self.restart()
-
-    def restart(self) -> None:
-        self._totals = [0.0] * (1 + len(self._metrics))
-        self._counts = [0] * (1 + len(self._metrics))
-
-    def add(self, place: int, total: float, count: int) -> None:
-        """Add a sum over so many elements or rows, of the loss (place 0) or a metric (from 1 on)."""
-        self._totals[place] += total
-        self._counts[place] += count
-
-    def loss(self) -> float:
-        return self._totals[0] / self._counts[0]
-
-    def logs(self) -> dict[str, float]:
-        """Return the means by name."""
-        sums = zip(self._metrics, self._totals[1:], self._counts[1:], strict=True)
-        return {"loss": self.loss(), **{metric.name: metrics.mean(metric, total, count) for metric, total, count in sums}}
 
 
 class _Shape(NamedTuple):
@@ -82,6 +50,7 @@ class Step:
         self._arena, self._largest = Arena(), 0
         self._shapes: dict[Any, _Shape] = {}
         self._buffers: dict[Any, Array] = {}
+        self._states: dict[int, tuple[Array, Array]] = {}  # by layer, what a piece of a batch leaves to the next
         parameters = [p for layer in model.layers for p in layer.parameters.values()]
         sizes = [p.size for p in parameters]
         self.parameters = [p.reshape(-1) for p in parameters]
@@ -115,7 +84,7 @@ class Step:
         """
         steps = batch.x.shape[1]
         by_step = self.has_steps(batch)
-        self._states: dict[int, tuple[Array, Array]] = {}
+        self._states = {}
         first = steps if by_step else steps % length or length
         bounds = [*range(0, steps, length), steps] if by_step else [0, *range(first, steps, length), steps]
         for start, stop in itertools.pairwise(bounds):
@@ -146,7 +115,7 @@ class Step:
         if key not in self._shapes:
             _make_room(self._shapes)
             self._begin_anew_if_wasteful()
-            plan = Plan(self._model.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw)
+            plan = Plan(self.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw)
             rows, columns = int(np.prod(plan.output_shape[:-1])), plan.output_shape[-1]
             gradient = self._arena.take((rows if training else 0, columns), self._model.dtype)
             self._shapes[key] = _Shape(plan, gradient, self._arena.take((rows,), np.dtype(np.float64)))

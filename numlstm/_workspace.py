@@ -3,6 +3,7 @@
 import math
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ _LEAST = 64 << 20  # bytes that may always be held
 _TIMES_LARGEST = 4  # as much again as the tapes of a few layers take
 _LEAST_BLOCK = 1 << 20  # bytes of an arena's blocks; up to the large ones they are powers of two, to be used again
 _LARGE_BLOCK = 1 << 26
+
+Take = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]  # what gives memory for an array: `take` and the like
 
 _free: list[npt.NDArray[Any]] = []  # the longest unused first
 _held = 0

@@ -5,9 +5,9 @@
 """
 
 import difflib
+import math
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from . import _registry, losses
 from ._validate import Array
@@ -102,13 +102,31 @@ def _snake_case(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
-def mean(metric: Metric, total: float, count: int) -> float:
-    """Return a metric from the sum over so many elements or rows."""
-    average = total / count
-    return float(np.sqrt(average)) if metric.root else average
-
-
 def count_of(metric: Metric | Loss, rows: Array) -> int:
     """Return over how many elements or rows (R, C) the mean is taken."""
     loss = metric.loss if isinstance(metric, Metric) else metric
     return rows.shape[0] if loss.by_rows else rows.size
+
+
+class Meter:
+    """The loss and the metrics, as means over all that was added."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+        self._totals = [0.0] * (1 + len(self._metrics))
+        self._counts = [0] * (1 + len(self._metrics))
+
+    def add(self, place: int, total: float, count: int) -> None:
+        """Add a sum over so many elements or rows, of the loss (place 0) or a metric (from 1 on)."""
+        self._totals[place] += total
+        self._counts[place] += count
+
+    def loss(self) -> float:
+        return self._totals[0] / self._counts[0]
+
+    def logs(self) -> dict[str, float]:
+        """Return the means by name."""
+        logs = {"loss": self.loss()}
+        for metric, total, count in zip(self._metrics, self._totals[1:], self._counts[1:], strict=True):
+            logs[metric.name] = math.sqrt(total / count) if metric.root else total / count
+        return logs

@@ -9,7 +9,7 @@ import numpy as np
 from . import _validate
 from ._validate import Array
 from ._workspace import Arena
-from .layers import LSTM, Embedding, Input, Layer
+from .layers import Embedding, Input, Layer
 from .layers.base import Shape, fits, sample_shape, sizes_text
 
 if TYPE_CHECKING:
@@ -331,7 +331,7 @@ class Sequential:
         arena = Arena()
         parts: list[tuple[Array, ...]] = []
         plan = None
-        for start in range(0, len(array), rows):
+        for start in range(0, max(1, len(array)), rows):
             batch = array[start : start + rows]
             if plan is None or len(batch) != plan.output_shape[0]:
                 arena.restart()
@@ -341,12 +341,6 @@ class Sequential:
             states = plan.states() if self.layers[-1].return_state else None
             parts.append((y, *states) if states else (y,))
         arena.release()
-        if not parts:
-            shape = self.output_shape or ()
-            sizes = array.shape[1:2] if len(shape) > 1 and shape[0] is None else shape[:1]
-            y = np.empty((0, *sizes, *shape[1:]), self.dtype)
-            last = self.layers[-1]
-            return [y, *np.empty((2, 0, last.units), self.dtype)] if isinstance(last, LSTM) and last.return_state else y
         results = [np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*parts, strict=True)]
         return results if len(results) > 1 else results[0]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import backend
 from ._validate import Array
-from .backend.runtime import Take
+from ._workspace import Take
 
 if TYPE_CHECKING:
     from . import layers
@@ -45,7 +45,7 @@ class LSTMRun(Run):
         self, layer: "layers.LSTM", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool
     ) -> None:
         batch, steps, features = shape
-        self._layer, self._hidden = layer, layer.units
+        self._layer = layer
         self.states: tuple[Array, Array] | None = None
         self._no_bias = np.zeros(0 if layer.use_bias else 4 * layer.units, dtype)
         self._cell = backend.empty_cell(features, layer.units, dtype, take)
@@ -89,7 +89,7 @@ class LSTMRun(Run):
         return self.y
 
     def _last(self) -> tuple[Array, Array]:
-        return self._steps[:, -1], self._sweep.c[:, -1, : self._hidden]
+        return self._steps[:, -1], self._sweep.c[:, -1, : self._layer.units]
 
     def last_states(self) -> tuple[Array, Array]:
         """Return copies of the last h and c of the last pass."""

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._step import Meter
+    from .metrics import Meter
 
 _SECONDS_BETWEEN = 0.1
 

@@ -1,22 +1,23 @@
 """Training: batches, epochs, validation, what is reported, and going on from where training stopped."""
 
-import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _random, _validate, losses, metrics, optimizers
+from ._samples import Data, checked, split
 from ._validate import Array
 from .callbacks import Callback, Logs
 from .layers import LSTM
 from .losses import Loss
+from .metrics import Meter
 from .optimizers import Optimizer
 from .progress import reporter
 
 if TYPE_CHECKING:
-    from ._step import Data, Meter, Step
+    from ._step import Step
     from .models import Sequential
 
 __all__ = ["History", "Trainer"]
@@ -110,8 +111,8 @@ class Trainer:
         self._saved_callbacks: list[dict[str, Any]] = []
         self._active: list[Callback] = []
 
-    def forget(self) -> None:
-        """Begin anew with the optimiser's memory; the model's layers have changed."""
+    def begin_anew(self) -> None:
+        """Forget what the optimiser remembers and what gradients wait."""
         self._step, self._slots, self._waiting, self.updates = None, None, 0, 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,49 +120,14 @@ class Trainer:
         slots = self._slots if self._step is None else self._step.slots
         return {**self.__dict__, "_step": None, "_slots": slots, "_waiting": 0, "_active": []}
 
-    # --- data ---
+    def _data(self, x: Any, y: Any, weights: Any) -> Data:
+        return checked(self.model, self.loss, x, y, weights)
 
-    def _data(self, x: Any, y: Any, weights: Any, prefix: str = "") -> "Data":
-        """Return samples that are checked and converted."""
-        from ._step import Data
-
-        name_x, name_y = f"{prefix}x", f"{prefix}y"
-        if y is None:
-            raise TypeError(f"{name_y} is missing: fit and evaluate need targets")
-        with contextlib.suppress(TypeError):  # what has no length is refused below
-            if len(x) != len(y):
-                raise ValueError(f"{name_x} and {name_y} must have as many samples, not {len(x)} and {len(y)}")
-        array = self.model.cast(name_x, x)
-        if len(array) == 0:
-            raise ValueError(f"{name_x} holds no samples: its shape is {array.shape}")
-        _validate.finite(name_x, array)
-        output = (len(array), *self.model.output_shape_for(array.shape[1:]))
-        if self.model.layers[-1].return_state:
-            raise ValueError("a model whose last layer returns its states cannot be trained: make it without return_state")
-        target = self.loss.targets(name_y, y, output, self.model.dtype)
-        _validate.finite(name_y, target)
-        rows = losses.row_weights(f"{prefix}sample_weight", weights, output[:-1], self.model.dtype)
-        return Data(array, target, rows.reshape(len(array), -1 if rows.size else 0))
-
-    def _split(self, data: "Data", fraction: float) -> tuple["Data", "Data"]:
-        """Return the first part of the samples and the last."""
-        from ._step import Data
-
-        at = int(len(data.x) * (1 - fraction))
-        if not 0 < at < len(data.x):
-            raise ValueError(
-                f"validation_split={fraction} of {len(data.x)} samples leaves none to train on or to validate with"
-            )
-        return Data(*(array[:at] for array in data)), Data(*(array[at:] for array in data))
-
-    def _validation(self, data: "Data", split: float, given: Any) -> tuple["Data", "Data | None"]:
-        if given is not None:
-            if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-                raise TypeError("validation_data must be (x, y) or (x, y, sample_weight)")
-            x, y, weights = given if len(given) == 3 else (*given, None)
-            return data, self._data(x, y, weights, "validation ")
-        split = _validate.real("validation_split", split, least=0, below=1)
-        return self._split(data, split) if split else (data, None)
+    def _validation(self, given: Any) -> Data:
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            raise TypeError("validation_data must be (x, y) or (x, y, sample_weight)")
+        x, y, weights = given if len(given) == 3 else (*given, None)
+        return checked(self.model, self.loss, x, y, weights, "validation ")
 
     # --- training ---
 
@@ -217,8 +183,12 @@ class Trainer:
             For data that does not fit the model or the loss, holds no samples, NaN or infinity: the message names the place.
         """
         size, epochs = _batch_size(batch_size), _validate.whole("epochs", epochs, 0)
-        data = self._data(x, y, sample_weight)
-        data, validation = self._validation(data, validation_split, validation_data)
+        data, validation = self._data(x, y, sample_weight), None
+        fraction = _validate.real("validation_split", validation_split, least=0, below=1)
+        if validation_data is not None:
+            validation = self._validation(validation_data)
+        elif fraction:
+            data, validation = split(data, fraction)
         step = self._ready()
         if initial_epoch is not None:
             self.epoch = _validate.whole("initial_epoch", initial_epoch, 0)
@@ -232,7 +202,7 @@ class Trainer:
         self._active = sorted(active, key=lambda callback: callback.saves)  # what saves, saves what the others did
         bar = reporter(verbose, self.epoch, epochs, todo * len(data.x))
         try:
-            self._begin(history)
+            self._begin()
             while self.epoch < epochs and not self.model.stop_training:
                 self._epoch(step, data, validation, size, shuffle, bar)
             self._call("on_train_end")
@@ -241,7 +211,7 @@ class Trainer:
             self.resumed, self._waiting = False, 0  # what an interruption left is not of the next fit
         return history
 
-    def _begin(self, history: History) -> None:
+    def _begin(self) -> None:
         """Let the callbacks begin, or go on with what a checkpoint says of them."""
         self.model.stop_training = False
         for callback in self._active:
@@ -252,9 +222,7 @@ class Trainer:
                 callback.set_state(saved["state"])
         self._saved_callbacks = []
 
-    def _epoch(self, step: "Step", data: "Data", validation: "Data | None", size: int, shuffle: bool, bar: Any) -> None:
-        from ._step import Meter
-
+    def _epoch(self, step: "Step", data: Data, validation: Data | None, size: int, shuffle: bool, bar: Any) -> None:
         epoch, count = self.epoch, len(data.x)
         self._call("on_epoch_begin", epoch)
         bar.epoch(epoch)
@@ -284,8 +252,6 @@ class Trainer:
 
         x, y, sample_weight : as for `fit`
         """
-        from ._step import Meter
-
         data = self._data(x, y, sample_weight)
         meter = Meter(self.metrics)
         self._learn(self._ready(), data, meter)
@@ -296,7 +262,7 @@ class Trainer:
         from ._step import Step
 
         if self._step is not None and self._step.layers != tuple(self.model.layers):
-            self.forget()
+            self.begin_anew()
         if self._step is None:
             from .backend import SLOTS
 
@@ -312,7 +278,7 @@ class Trainer:
             self._slots = None
         return self._step
 
-    def _learn(self, step: "Step", batch: "Data", meter: "Meter") -> None:
+    def _learn(self, step: "Step", batch: Data, meter: Meter) -> None:
         draw = self.batches
         self.batches += 1
         with step.lock:
@@ -351,16 +317,14 @@ class Trainer:
         data = self._data(x, y, sample_weight)
         return self._measure(self._ready(), data, _batch_size(batch_size))
 
-    def _measure(self, step: "Step", data: "Data", size: int) -> Logs:
-        from ._step import Meter
-
+    def _measure(self, step: "Step", data: Data, size: int) -> Logs:
         meter = Meter(self.metrics)
         with step.lock:
             states = [layer.states for layer in self.model.layers]
             self.model.reset_states()
             try:
                 for start in range(0, len(data.x), size):
-                    step.measure(type(data)(*(array[start : start + size] for array in data)), meter)
+                    step.measure(Data(*(array[start : start + size] for array in data)), meter)
             finally:
                 for layer, kept in zip(self.model.layers, states, strict=True):
                     layer.states = kept
@@ -397,66 +361,6 @@ class Trainer:
         _modelfile.resume(self, path)
         self.resumed = True
         return self.epoch
-
-    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Return numbers and arrays that training goes on from."""
-        step = self._ready()
-        arrays = {f"slots.{i}": slots for i, slots in enumerate(step.slots)}
-        callbacks = []
-        for i, callback in enumerate(self._active or self.callbacks):
-            numbers = {}
-            for name, value in callback.state().items():
-                if isinstance(value, np.ndarray):
-                    arrays[f"callbacks.{i}.{name}"] = value
-                else:
-                    numbers[name] = value.item() if isinstance(value, np.generic) else value
-            callbacks.append({"class": type(callback).__name__, "state": numbers})
-        for i, layer in enumerate(self.model.layers):
-            for k, state in enumerate(layer.states or ()):
-                arrays[f"states.{i}.{k}"] = state
-        rate = self.optimizer.learning_rate
-        numbers = {
-            "optimizer": type(self.optimizer).__name__,
-            "learning_rate": rate if isinstance(rate, float) else None,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "batches": self.batches,
-            "updates": self.updates,
-            "waiting": self._waiting,
-            "callbacks": callbacks,
-        }
-        if self._waiting:
-            arrays["gradient"] = step.gradient
-        return numbers, arrays
-
-    def set_state(self, numbers: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Take up what `state` returned."""
-        if numbers["optimizer"] != type(self.optimizer).__name__:
-            raise ValueError(f"the checkpoint was trained with {numbers['optimizer']}, not {type(self.optimizer).__name__}")
-        self.seed = _validate.whole("seed", numbers["seed"], 0)
-        self.forget()
-        step = self._ready()
-        for i, slots in enumerate(step.slots):
-            saved = arrays[f"slots.{i}"]
-            if saved.shape != slots.shape:
-                raise ValueError(f"the checkpoint's optimiser keeps {saved.shape} numbers, this one {slots.shape}")
-            slots[...] = saved
-        if numbers["learning_rate"] is not None:
-            self.optimizer.learning_rate = numbers["learning_rate"]
-        counts = (_validate.whole(name, numbers[name], 0) for name in ("epoch", "batches", "updates", "waiting"))
-        self.epoch, self.batches, self.updates, self._waiting = counts
-        if self._waiting:
-            step.gradient[...] = arrays["gradient"]
-        self._saved_callbacks = [
-            {"class": saved["class"], "state": {**saved["state"], **_with_prefix(arrays, f"callbacks.{i}.")}}
-            for i, saved in enumerate(numbers["callbacks"])
-        ]
-        for i, layer in enumerate(self.model.layers):
-            layer.states = tuple(array.copy() for array in _with_prefix(arrays, f"states.{i}.").values()) or None
-
-
-def _with_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _watches_batches(callback: Callback) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from numlstm import Sequential, Trainer
-from numlstm._step import Meter
+from numlstm.metrics import Meter
 
 DRAW = 3  # numbers the masks of dropout, so that each pass has the same
 STEP = 1e-5  # of the differences, whose error is about STEP**2 + eps / STEP, some 1e-10, of the largest gradient

@@ -6,9 +6,10 @@ import numpy as np
 
 from numlstm import _threads
 from numlstm._validate import Array
+from numlstm._workspace import Take
 from numlstm.kernels import activations, gradients, layout, parallel, target
 
-from .runtime import Take, elementwise, parts, runtime
+from .runtime import elementwise, parts, runtime
 
 ACTIVATIONS = {
     "linear": activations.LINEAR,

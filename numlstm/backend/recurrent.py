@@ -6,10 +6,11 @@ import numpy as np
 
 from numlstm import _threads
 from numlstm._validate import Array
+from numlstm._workspace import Take
 from numlstm.kernels import cells, gradients, layout, parallel, sweeps, target
 from numlstm.kernels.team import new_team
 
-from .runtime import Take, parts, runtime
+from .runtime import parts, runtime
 
 _WORTH_A_STEP = 32_000  # multiply-adds of one step for each thread of a team, which meets once a step
 _FEW_ROWS = 32  # for each thread

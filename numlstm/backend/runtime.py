@@ -1,22 +1,18 @@
 """Into how many parts work falls, and what the entry points need to know of the process."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
 from numlstm import _threads
-from numlstm._validate import Array
 from numlstm.kernels import compiling, parallel, target
 from numlstm.kernels.tile import panel_product_address
 
 # Multiply-adds for which another thread pays; waking one takes 5 to 10 microseconds.
 WORTH_A_THREAD = 500_000
 ELEMENT = 16  # multiply-adds that cost as much as reading, changing and writing one element
-
-Take = Callable[[tuple[int, ...], np.dtype[Any]], Array]
 
 
 def parts(most: int, multiply_adds: int) -> int:

@@ -1,21 +1,20 @@
 """What every layer has: a configuration, parameters, and passes over batches of one shape."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from numlstm import _random, _registry, _validate, initializers
 from numlstm._validate import Array
-from numlstm._workspace import aligned_empty
+from numlstm._workspace import Take, aligned_empty
 from numlstm.initializers import Initializer
 
 if TYPE_CHECKING:
     from numlstm.passes import Run
 
 Shape = tuple[int | None, ...]  # of one sample, without the batch; None is a size that may vary
-Take = Callable[[tuple[int, ...], np.dtype[Any]], Array]  # gives memory
 
 
 class Layer:

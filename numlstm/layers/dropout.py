@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numlstm import _validate
+from numlstm._workspace import Take
 
-from .base import Layer, Shape, Take
+from .base import Layer, Shape
 
 if TYPE_CHECKING:
     from numlstm.passes import DropoutRun

@@ -7,9 +7,10 @@ import numpy as np
 
 from numlstm import _validate, initializers
 from numlstm._validate import Array
+from numlstm._workspace import Take
 from numlstm.initializers import Initializer
 
-from .base import Layer, Shape, Take
+from .base import Layer, Shape
 
 if TYPE_CHECKING:
     from numlstm.passes import EmbeddingRun

@@ -7,10 +7,11 @@ import numpy as np
 
 from numlstm import _random, _validate, initializers
 from numlstm._validate import Array
+from numlstm._workspace import Take
 from numlstm.functional import LSTMWeights
 from numlstm.initializers import Initializer
 
-from .base import Layer, Shape, Take, sizes_text
+from .base import Layer, Shape, sizes_text
 
 if TYPE_CHECKING:
     from numlstm.passes import LSTMRun

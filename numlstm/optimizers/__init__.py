@@ -175,4 +175,4 @@ def get(value: Any) -> Optimizer:
     ValueError
         For an unknown name; the message lists the known ones.
     """
-    return _registry.make("optimizer", Optimizer, _KNOWN, value.lower() if isinstance(value, str) else value)
+    return _registry.make("optimizer", Optimizer, _KNOWN, value)

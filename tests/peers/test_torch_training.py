@@ -97,6 +97,14 @@ LOSSES = {
         losses.BinaryCrossentropy(from_logits=True),
         lambda p, t: functional.binary_cross_entropy_with_logits(p, t),
     ),
+    "quantile": (
+        losses.Quantile(0.3),
+        lambda p, t: torch.maximum(0.3 * (t - p), -0.7 * (t - p)).mean(),  # PyTorch has none: its autograd's gradient
+    ),
+    "categorical": (
+        losses.CategoricalCrossentropy(),
+        lambda p, t: -(t * torch.log(p / p.sum(-1, keepdim=True))).sum(-1).mean(),
+    ),
     "categorical logits": (
         losses.CategoricalCrossentropy(from_logits=True),
         lambda p, t: functional.cross_entropy(p.movedim(-1, 1), t.movedim(-1, 1)),
@@ -119,9 +127,12 @@ def test_losses(rng, name, shape):
 
 def test_classes(rng):
     labels, prediction = rng.integers(0, 5, (3, 4)), rng.standard_normal((3, 4, 5))
-    want = functional.cross_entropy(torch.from_numpy(prediction).movedim(-1, 1), torch.from_numpy(labels))
-    got = losses.SparseCategoricalCrossentropy(from_logits=True)(labels, prediction)
-    assert got == pytest.approx(want.item(), rel=1e-12)
+    p = torch.tensor(prediction, requires_grad=True)
+    want = functional.cross_entropy(p.movedim(-1, 1), torch.from_numpy(labels))
+    want.backward()
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert loss(labels, prediction) == pytest.approx(want.item(), rel=1e-12)
+    assert relative_error(loss.gradient(labels, prediction), p.grad.numpy()) < 1e-12
 
 
 # Keras adds epsilon beside what PyTorch adds it to: to the variance (RMSprop) or to the root before its bias is corrected
