@@ -6,7 +6,7 @@ Gates stand in the order i, f, g, o. Padding holds zeros in weights, so that pad
 
 from . import target
 from .compiling import jit
-from .simd import lanes, load_first, store
+from .simd import copy, lanes, load_first, pointer, store
 from .transpose import transpose_square
 
 
@@ -85,3 +85,21 @@ def pack_columns(tile, matrix, panels, start, stop):
                 at = p * panel + j
                 vector = load_first(matrix, k * columns + min(at, columns), columns - at)
                 store(panels, (p * rows + k) * panel + j, vector)
+
+
+@jit
+def pad_states(states, rows, padded, step):
+    """Write states (N, H), or zeros for (0, H), to `rows` rows of H' elements that begin `step` elements apart."""
+    width, hidden = lanes(padded), states.shape[1]
+    for n in range(rows):
+        for j in range(0, hidden, width):
+            count = hidden - j if states.shape[0] > 0 else 0
+            store(padded, n * step + j, load_first(states, n * hidden + j, count))
+
+
+@jit
+def copy_states(source, start, step, states):
+    """Write states (N, H) from rows that begin `step` elements apart, the first one `start` elements on."""
+    hidden = states.shape[1]
+    for n in range(states.shape[0]):
+        copy(pointer(source, start + n * step), pointer(states, n * hidden), hidden)

@@ -5,9 +5,8 @@ given as a C function and a pointer to its arguments. With one part the kernel r
 threading layer is touched.
 """
 
-from typing import NamedTuple
-
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
@@ -22,13 +21,18 @@ _BYTES = ir.IntType(8).as_pointer()
 _KERNEL = ir.FunctionType(ir.VoidType(), [_BYTES, INT, INT])
 
 
-class Runtime(NamedTuple):
-    """What a kernel needs to know of the process: addresses of compiled code, and how to split the work."""
+TILE, REGION, THREADS, PARTS = range(4)  # words of a runtime
 
-    tile: int  # tile.panel_product_address(dtype)
-    region: int  # region_address() or another function of its signature; 0 with one part
-    parts: int  # into how many parts the work falls
-    threads: int  # how many threads Numba's layer may use, at most numba.config.NUMBA_NUM_THREADS
+
+def new_runtime(tile: int, region: int, threads: int, *parts: int) -> np.ndarray:
+    """Return what entry points need to know of the process, as one array: Numba tells a namedtuple's type ten times slower.
+
+    tile : tile.panel_product_address(dtype)
+    region : region_address() or another function of its signature; 0 with one part each
+    threads : how many threads Numba's layer may use, at most numba.config.NUMBA_NUM_THREADS
+    parts : into how many parts work falls, one number for each work that the entry point deals out
+    """
+    return np.array([tile, region, threads, *parts], np.int64)
 
 
 @intrinsic
@@ -65,15 +69,20 @@ def region_address() -> int:
 
 
 @intrinsic
-def _deal(typingctx, kernel, runtime, total, arguments):
-    """Run ``kernel(runtime.tile, *arguments, start, stop)`` over 0..total, in as many parts as `runtime` says."""
+def _deal(typingctx, kernel, runtime, work, total, arguments):
+    """Run ``kernel(tile, *arguments, start, stop)`` over 0..total, in as many parts as `runtime` says of work 0, 1, .."""
+    if not isinstance(work, types.IntegerLiteral):
+        return None
     argument_types = (types.intp, *arguments, types.intp, types.intp)
     kernel.get_call_type(typingctx, argument_types, {})
     compiled = kernel.dispatcher.overloads[argument_types]
 
     def emit(context, builder, sig, args):
-        _, runtime, total, arguments = args
-        tile, region, parts, threads = (builder.extract_value(runtime, i) for i in range(4))
+        _, runtime, _, total, arguments = args
+        words = context.make_array(sig.args[1])(context, builder, runtime).data
+        places = TILE, REGION, THREADS, PARTS + work.literal_value
+        tile, region, threads, parts = (builder.load(builder.gep(words, [int_constant(i)])) for i in places)
+        threads = builder.select(builder.icmp_signed("<", parts, threads), parts, threads)
         context.add_linking_libs((compiled.library,))
         kernel_function = context.declare_function(builder.module, compiled.fndesc)
 
@@ -84,7 +93,7 @@ def _deal(typingctx, kernel, runtime, total, arguments):
         inner = ir.IRBuilder(part.append_basic_block("entry"))
         loaded = inner.load(inner.bitcast(part.args[0], place.type))
         tile, packed = (inner.extract_value(loaded, i) for i in range(2))
-        values = [inner.extract_value(packed, i) for i in range(len(sig.args[3]))]
+        values = [inner.extract_value(packed, i) for i in range(len(sig.args[4]))]
         context.call_conv.call_function(inner, kernel_function, types.none, argument_types, [tile, *values, *part.args[1:]])
         inner.ret_void()
 
@@ -98,28 +107,59 @@ def _deal(typingctx, kernel, runtime, total, arguments):
                 builder.call(part, [place, int_constant(0), total])
         return context.get_dummy_value()
 
-    return signature(types.void, kernel, runtime, types.intp, arguments), emit
+    return signature(types.void, kernel, runtime, work, types.intp, arguments), emit
 
 
 @entry
-def forward(runtime, team, cell, x, h0, y, c, z, keep):
-    """sweeps.forward_part over the batch, or by a team."""
-    total = runtime.parts if team.size > 0 else x.shape[0]
-    _deal(sweeps.forward_part, runtime, total, (team, runtime.threads, cell, x, h0, y, c, z, keep))
+def forward(runtime, team, cell, x, first, y, last, c, z, keep):
+    """sweeps.forward_part over the batch, or by a team.
+
+    first : (h, c), (N, H) each, the states before the first step
+    last : (h, c), (N, H)  written: those after the last step; (0, H) to leave one out
+    """
+    batch, steps, hidden = y.shape
+    c_row = c.shape[1] * c.shape[2]
+    layout.pad_states(first[1], batch, c, c_row)
+    if batch > 0 and steps > 0:
+        parts = runtime[PARTS]
+        total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
+        _deal(sweeps.forward_part, runtime, 0, total, (team, threads, cell, x, first[0], y, c, z, keep))
+    if steps > 0:
+        layout.copy_states(y, (steps - 1) * hidden, steps * hidden, last[0])
+    else:
+        layout.copy_states(first[0], 0, hidden, last[0])
+    layout.copy_states(c, c_row - c.shape[2], c_row, last[1])
 
 
 @entry
-def backward(runtime, team, cell, u, w, dy, dh, dc, c, z, dx):
-    """sweeps.backward_part over the batch, or by a team."""
-    total = runtime.parts if team.size > 0 else z.shape[0]
-    _deal(sweeps.backward_part, runtime, total, (team, runtime.threads, cell, u, w, dy, dh, dc, c, z, dx))
+def backward(runtime, team, cell, weights, packed, dy, last, first, work, c, z, dx):
+    """sweeps.backward_part over the batch, or by a team, once the weights are packed.
+
+    runtime : parts of the sweep and of the packing
+    weights : W_ih and W_hh; packed : w and u, written
+    last : (dh, dc), gradients of the last states; (0, H) for zeros
+    first : (dh, dc), (N, H)  written: those of the first states; (0, H) to leave them out
+    work : (dh, dc), (N, H') each, workspace
+    """
+    batch, steps, units = z.shape[0], z.shape[1], z.shape[3]
+    for i in range(2):
+        layout.pad_states(last[i], batch, work[i], units)
+    if batch > 0 and steps > 0:
+        for i in range(2):
+            _deal(layout.pack_columns, runtime, 1, packed[i].shape[0], (weights[i], packed[i]))
+        parts = runtime[PARTS]
+        total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
+        arguments = (team, threads, cell, packed[1], packed[0], dy, work[0], work[1], c, z, dx)
+        _deal(sweeps.backward_part, runtime, 0, total, arguments)
+    for i in range(2):
+        layout.copy_states(work[i], 0, units, first[i])
 
 
 @entry
 def pack_cell(runtime, W_ih, W_hh, b, cell):
     """layout.pack_gates of both weights, and the bias (4H,) into (4, H')."""
-    _deal(layout.pack_gates, runtime, cell.x.shape[0], (W_ih, cell.x))
-    _deal(layout.pack_gates, runtime, cell.h.shape[0], (W_hh, cell.h))
+    _deal(layout.pack_gates, runtime, 0, cell.x.shape[0], (W_ih, cell.x))
+    _deal(layout.pack_gates, runtime, 0, cell.h.shape[0], (W_hh, cell.h))
     hidden, units = W_hh.shape[1], cell.b.shape[1]
     for gate in range(4):  # element by element: Numba takes seconds to compile an assignment of slices
         for j in range(units):
@@ -129,62 +169,74 @@ def pack_cell(runtime, W_ih, W_hh, b, cell):
 @entry
 def pack_columns(runtime, matrix, panels):
     """layout.pack_columns over all panels."""
-    _deal(layout.pack_columns, runtime, panels.shape[0], (matrix, panels))
+    _deal(layout.pack_columns, runtime, 0, panels.shape[0], (matrix, panels))
 
 
 @entry
 def weight_gradients(runtime, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
-    _deal(gradients.gradient_tasks, runtime, total, (runtime.parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add))
+    _deal(
+        gradients.gradient_tasks,
+        runtime,
+        0,
+        total,
+        (runtime[PARTS], dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add),
+    )
 
 
 @entry
 def dense(runtime, x, panels, bias, y):
     """products.dense_rows over the rows."""
-    _deal(products.dense_rows, runtime, x.shape[0], (x, panels, bias, y))
+    _deal(products.dense_rows, runtime, 0, x.shape[0], (x, panels, bias, y))
 
 
 @entry
 def pack_rows(runtime, weights, panels):
     """layout.pack_rows over all panels."""
-    _deal(layout.pack_rows, runtime, panels.shape[0], (weights, panels))
+    _deal(layout.pack_rows, runtime, 0, panels.shape[0], (weights, panels))
 
 
 @entry
 def activate(runtime, kind, z, y):
     """activations.activate over the rows."""
-    _deal(activations.activate, runtime, z.shape[0], (kind, z, y))
+    _deal(activations.activate, runtime, 0, z.shape[0], (kind, z, y))
 
 
 @entry
 def differentiate(runtime, kind, y, dy, dz):
     """activations.differentiate over the rows."""
-    _deal(activations.differentiate, runtime, dy.shape[0], (kind, y, dy, dz))
+    _deal(activations.differentiate, runtime, 0, dy.shape[0], (kind, y, dy, dz))
 
 
 @entry
 def drop(runtime, key, rate, x, y):
     """dropout.dropout over the rows."""
-    _deal(dropout.dropout, runtime, x.shape[0], (key, rate, x, y))
+    _deal(dropout.dropout, runtime, 0, x.shape[0], (key, rate, x, y))
 
 
 @entry
 def gather(runtime, table, indices, y):
     """embedding.gather over the rows."""
-    _deal(embedding.gather, runtime, indices.shape[0], (table, indices, y))
+    _deal(embedding.gather, runtime, 0, indices.shape[0], (table, indices, y))
 
 
 @entry
 def scatter(runtime, indices, dy, dtable):
     """embedding.scatter over the columns."""
-    _deal(embedding.scatter, runtime, dtable.shape[1], (indices, dy, dtable))
+    _deal(embedding.scatter, runtime, 0, dtable.shape[1], (indices, dy, dtable))
 
 
 @entry
 def loss(runtime, loss, prediction, target, weights, scale, gradient, values):
     """losses.loss_rows over the rows; returns the sum of the values."""
-    _deal(losses.loss_rows, runtime, values.shape[0], (loss, prediction, target, weights, scale, gradient, values))
+    _deal(
+        losses.loss_rows,
+        runtime,
+        0,
+        values.shape[0],
+        (loss, prediction, target, weights, scale, gradient, values),
+    )
     total = 0.0
     for r in range(values.shape[0]):
         total += values[r]
@@ -195,13 +247,13 @@ def loss(runtime, loss, prediction, target, weights, scale, gradient, values):
 def update(runtime, rule, parameters, gradient, slots, scale, bound):
     """updates.update over the vectors of a parameter."""
     vectors = -(-gradient.shape[0] // lanes(gradient))
-    _deal(updates.update, runtime, vectors, (rule, parameters, gradient, slots, scale, bound))
+    _deal(updates.update, runtime, 0, vectors, (rule, parameters, gradient, slots, scale, bound))
 
 
 @entry
 def sum_of_squares(runtime, gradient, sums):
     """updates.squares over all stretches; returns the sum."""
-    _deal(updates.squares, runtime, sums.shape[0], (gradient, sums))
+    _deal(updates.squares, runtime, 0, sums.shape[0], (gradient, sums))
     total = 0.0
     for stretch in range(sums.shape[0]):
         total += sums[stretch]

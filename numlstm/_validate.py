@@ -25,6 +25,10 @@ def floating(name: str, value: object, like: tuple[str, np.dtype[Any]] | None = 
 
     Its dtype must be float32 or float64, and that of the argument that `like` names: nothing is converted silently.
     """
+    if type(value) is np.ndarray and value.flags.carray:  # nothing to convert, most of the time
+        dtype = value.dtype
+        if dtype in FLOATS and (like is None or dtype == like[1]):
+            return value
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
     try:
@@ -40,7 +44,9 @@ def floating(name: str, value: object, like: tuple[str, np.dtype[Any]] | None = 
     if not (flags.c_contiguous and array.dtype.isnative and flags.aligned):
         return np.array(array, kind, order="C")
     # A read-only array is another type to Numba, and so another compilation.
-    return array if flags.writeable or array.size == 0 else np.asarray(_SameMemory(array))
+    if flags.writeable:
+        return array
+    return np.asarray(_SameMemory(array)) if array.size else array.copy()
 
 
 def numeric(name: str, value: object, dtype: np.dtype[Any]) -> Array:
@@ -101,9 +107,12 @@ def finite(name: str, array: Array) -> None:
 
 def shape(name: str, array: Array, expected: dict[str, int | None], because: str = "") -> None:
     """Check an array's shape against sizes by axis name; None admits any size."""
-    sizes = tuple(expected.values())
-    if array.ndim == len(sizes) and all(want in (None, got) for want, got in zip(sizes, array.shape, strict=True)):
-        return
+    if len(expected) == array.ndim:
+        for want, got in zip(expected.values(), array.shape, strict=True):
+            if want is not None and want != got:
+                break
+        else:
+            return
     axes = ", ".join(axis if size is None else f"{axis}={size}" for axis, size in expected.items())
     raise ValueError(f"{name} must have shape ({axes}){because}, not {array.shape}")
 
@@ -113,7 +122,8 @@ def optional_state(name: str, value: object, batch: int, hidden: int, like: tupl
     if value is None:
         return None
     array = floating(name, value, like)
-    shape(name, array, {"N": batch, "H": hidden})
+    if array.shape != (batch, hidden):
+        shape(name, array, {"N": batch, "H": hidden})
     return array
 
 
@@ -138,10 +148,12 @@ def lstm_weights(weights: object) -> tuple[Array, Array, Array]:
             hint = ": W_ih and W_hh look swapped"
         raise ValueError(f"W_hh must have shape (4H, H) with H at least 1, not {W_hh.shape}{hint}")
     gates = W_hh.shape[0]
-    shape("W_ih", W_ih, {"4H": gates, "I": None}, f" to go with W_hh {W_hh.shape}")
+    if W_ih.ndim != 2 or W_ih.shape[0] != gates:
+        shape("W_ih", W_ih, {"4H": gates, "I": None}, f" to go with W_hh {W_hh.shape}")
     if W_ih.shape[1] == 0:
         raise ValueError(f"W_ih must have at least one input feature, not shape {W_ih.shape}")
-    shape("b", b, {"4H": gates}, f" to go with W_hh {W_hh.shape}")
+    if b.shape != (gates,):
+        shape("b", b, {"4H": gates}, f" to go with W_hh {W_hh.shape}")
     return W_ih, W_hh, b
 
 

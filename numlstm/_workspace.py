@@ -3,8 +3,8 @@
 import math
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,21 @@ _LEAST = 64 << 20  # bytes that may always be held
 _TIMES_LARGEST = 4  # as much again as the tapes of a few layers take
 _LEAST_BLOCK = 1 << 20  # bytes of an arena's blocks; up to the large ones they are powers of two, to be used again
 _LARGE_BLOCK = 1 << 26
+_MOST = 256  # of what is held
 
-Take = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]  # what gives memory for an array: `take` and the like
+Take = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]  # what gives memory: `aligned_empty` or the like
 
-_free: list[npt.NDArray[Any]] = []  # the longest unused first
+
+class Holder(Protocol):
+    """What holds memory: an array, or what has several."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+_free: dict[Hashable, list[Any]] = {}  # by key, the longest unused key first
 _held = 0
+_count = 0
 _largest = 0
 _lock = threading.Lock()
 
@@ -31,31 +41,41 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[A
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def take(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return an uninitialised aligned array, one that was given back if there is any of that shape."""
-    global _held
+def borrow(key: Hashable) -> Any:
+    """Return something that was given back under this key, for nobody else to use; None if there is nothing."""
+    global _held, _count
     with _lock:
-        for place in range(len(_free) - 1, -1, -1):
-            if _free[place].shape == shape and _free[place].dtype == dtype:
-                array = _free.pop(place)
-                _held -= array.nbytes
-                return array
-    return aligned_empty(shape, dtype)
+        kept = _free.get(key)
+        if kept is None:
+            return None
+        holder = kept.pop()
+        if not kept:
+            del _free[key]
+        _held -= holder.nbytes
+        _count -= 1
+        return holder
 
 
-def give_back(*arrays: npt.NDArray[Any]) -> None:
-    """Offer arrays from `take` for use by later calls, which nobody may use any more.
+def give_back(key: Hashable, holder: Holder) -> None:
+    """Offer what nobody uses any more for use by later calls, under a key that says what it is good for.
 
-    What is held is at most 64 MB or four times the largest array so far, and 256 arrays; the longest unused go first.
+    What is held is at most 64 MB or four times the largest so far, and 256 of them; the longest unused keys go first.
     """
-    global _held, _largest
+    global _held, _count, _largest
+    size = holder.nbytes
     with _lock:
-        for array in arrays:
-            _free.append(array)
-            _held += array.nbytes
-            _largest = max(_largest, array.nbytes)
-        while _held > max(_LEAST, _TIMES_LARGEST * _largest) or len(_free) > 256:
-            _held -= _free.pop(0).nbytes
+        kept = _free.pop(key, None) or []
+        kept.append(holder)
+        _free[key] = kept
+        _held += size
+        _count += 1
+        _largest = max(_largest, size)
+        while _held > max(_LEAST, _TIMES_LARGEST * _largest) or _count > _MOST:
+            oldest = next(iter(_free))
+            _held -= _free[oldest].pop(0).nbytes
+            _count -= 1
+            if not _free[oldest]:
+                del _free[oldest]
 
 
 class Arena:
@@ -81,7 +101,8 @@ class Arena:
             self._block, self._used = self._block + 1, 0
         if self._block == len(self._blocks):
             length = max(_LEAST_BLOCK, 1 << (size - 1).bit_length() if size < _LARGE_BLOCK else size)
-            self._blocks.append(take((length,), np.dtype(np.uint8)))
+            block = borrow(("block", length))
+            self._blocks.append(aligned_empty((length,), np.dtype(np.uint8)) if block is None else block)
         start, self._used = self._used, self._used + size
         self.taken += size
         bytes_taken = self._blocks[self._block][start : start + math.prod(shape) * dtype.itemsize]
@@ -89,7 +110,8 @@ class Arena:
 
     def release(self) -> None:
         """Offer the blocks for use by others; nobody may use what was taken any more."""
-        give_back(*self._blocks)
+        for block in self._blocks:
+            give_back(("block", block.nbytes), block)
         self._blocks = []
         self.restart()
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from . import _validate
+from . import _threads, _validate
 from ._validate import Array
-from ._workspace import aligned_empty, give_back, take
+from ._workspace import aligned_empty, borrow, give_back
 
 __all__ = ["Gradients", "LSTMOutput", "LSTMWeights", "PackedWeights", "Tape", "lstm", "lstm_backward", "pack"]
 
@@ -48,7 +48,7 @@ class Tape:
 
     def __init__(self, content: Any) -> None:
         self._box = [content]  # emptied by what consumes it, in one step even when threads compete
-        y = content[2][2]
+        y = content[3][2]
         self._shape, self._dtype = y.shape, y.dtype
 
     def __reduce__(self) -> NoReturn:
@@ -158,7 +158,8 @@ def lstm(
     """
     from . import backend
 
-    _validate.not_yet(lengths=lengths, recompute=recompute, compute_dtype=compute_dtype)
+    if lengths is not None or recompute is not None or compute_dtype is not None:
+        _validate.not_yet(lengths=lengths, recompute=recompute, compute_dtype=compute_dtype)
     if isinstance(weights, PackedWeights):
         if tape:
             raise ValueError("weights are packed, which is for inference: pass tape=False, or the weights as they were")
@@ -169,24 +170,24 @@ def lstm(
         inputs, hidden, dtype = checked[0].shape[1], checked[1].shape[1], checked[0].dtype
     like = "the weights", dtype
     x = _validate.floating("x", x, like)
-    if x.ndim == 2 and x.shape[1] == inputs:
-        raise ValueError(f"x must have shape (N, T, I={inputs}), not {x.shape}: for one sequence pass x[np.newaxis]")
-    _validate.shape("x", x, {"N": None, "T": None, "I": inputs}, " to go with the weights")
-    h0 = _validate.optional_state("h0", h0, x.shape[0], hidden, like)
-    c0 = _validate.optional_state("c0", c0, x.shape[0], hidden, like)
+    if x.ndim != 3 or x.shape[2] != inputs:
+        if x.ndim == 2 and x.shape[1] == inputs:
+            raise ValueError(f"x must have shape (N, T, I={inputs}), not {x.shape}: for one sequence pass x[np.newaxis]")
+        _validate.shape("x", x, {"N": None, "T": None, "I": inputs}, " to go with the weights")
     batch, steps, _ = x.shape
+    h0 = _validate.optional_state("h0", h0, batch, hidden, like)
+    c0 = _validate.optional_state("c0", c0, batch, hidden, like)
+    sizes = batch, steps, inputs, hidden
+    key = sizes, dtype, tape, _threads.get_num_threads()  # on which the memory depends
+    sweep = borrow(key) or backend.Recurrent(sizes, dtype, tape, aligned_empty)
     if checked is not None:
-        cell = backend.empty_cell(inputs, hidden, dtype, take)
-        backend.pack(*checked, cell)
-    sweep = backend.Recurrent((batch, steps, inputs, hidden), dtype, tape, take)
-    y = np.empty((batch, steps, hidden), dtype)
-    h0 = np.zeros((batch, hidden), dtype) if h0 is None else h0
-    sweep.forward(x, cell, h0, c0, y)
-    h, c = (y[:, -1] if steps else h0).copy(), sweep.c[:, -1, :hidden].copy()
+        cell = sweep.load(*checked)
+    y, h, c = np.empty((batch, steps, hidden), dtype), np.empty((batch, hidden), dtype), np.empty((batch, hidden), dtype)
+    sweep.forward(cell, x, (h0, c0), y, (h, c))
     if tape and checked is not None:
         y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
-        return LSTMOutput(y, h, c, Tape((sweep, cell, (x, h0, y), checked)))
-    give_back(*sweep.arrays, *(() if checked is None else cell))
+        return LSTMOutput(y, h, c, Tape((key, sweep, cell, (x, h0, y), checked)))
+    give_back(key, sweep)
     return LSTMOutput(y, h, c, None)
 
 
@@ -226,11 +227,10 @@ def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, 
         content = tape._box.pop()
     except IndexError:
         raise ValueError("tape is consumed: one call of lstm serves one lstm_backward; run lstm again") from None
-    sweep, cell, inputs, weights = content
-    dx = np.empty_like(inputs[0])
+    key, sweep, cell, inputs, weights = content
+    dx, dh0, dc0 = np.empty_like(inputs[0]), np.empty((batch, hidden), dtype), np.empty((batch, hidden), dtype)
     sums = dW_ih, dW_hh, db = tuple(np.empty_like(array) for array in weights)
     sweep.prepare_backward(inputs_gradient=True)
-    states = sweep.backward(cell, weights[:2], inputs, (dy, dh, dc), dx, sums, False)
-    dh0, dc0 = (state.copy() for state in states)
-    give_back(*sweep.arrays, *cell)
+    sweep.backward(cell, weights[:2], inputs, (dy, dh, dc), dx, (dh0, dc0), sums, False)
+    give_back(key, sweep)
     return Gradients(dx, dW_ih, dW_hh, db, dh0, dc0)

@@ -48,9 +48,9 @@ class LSTMRun(Run):
         self._layer = layer
         self.states: tuple[Array, Array] | None = None
         self._no_bias = np.zeros(0 if layer.use_bias else 4 * layer.units, dtype)
-        self._cell = backend.empty_cell(features, layer.units, dtype, take)
         self._sweep = backend.Recurrent((batch, steps, features, layer.units), dtype, training, take)
-        self._h0 = take((batch, layer.units), dtype)
+        self._given = take((batch, layer.units), dtype), take((batch, layer.units), dtype)
+        self._first: backend.States = None, None
         self._steps = take((batch, steps, layer.units), dtype)
         self.y = self._steps if layer.return_sequences else take((batch, layer.units), dtype)
         self._drops = training and layer.dropout > 0
@@ -63,7 +63,7 @@ class LSTMRun(Run):
 
     def load(self) -> None:
         parameters = self._layer.parameters
-        backend.pack(parameters["W_ih"], parameters["W_hh"], parameters.get("b", self._no_bias), self._cell)
+        self._cell = self._sweep.load(parameters["W_ih"], parameters["W_hh"], parameters.get("b", self._no_bias))
 
     def forward(self, x: Array, key: int) -> Array:
         if self._own_x is not None:
@@ -74,18 +74,16 @@ class LSTMRun(Run):
                 self._key = key
                 backend.drop(key, self._layer.dropout, x, self._own_x)
         self._x = x if self._own_x is None else self._own_x
-        states, c0 = self.states, None
+        states = self.states
         if states is None and self._layer.stateful:
             states = self._layer.states_for(len(x), x.dtype)
-        if states is None:
-            self._h0[:] = 0
-        else:
-            self._h0[:], c0 = states
-        self._sweep.forward(self._x, self._cell, self._h0, c0, self._steps)
+        self._first = None, None
+        if states is not None:
+            self._first = self._given
+            self._given[0][:], self._given[1][:] = states
+        self._sweep.forward(self._cell, self._x, self._first, self._steps, (None if self.y is self._steps else self.y, None))
         if states is not None:
             states[0][:], states[1][:] = self._last()
-        if self.y is not self._steps:
-            self.y[:] = self._steps[:, -1]
         return self.y
 
     def _last(self) -> tuple[Array, Array]:
@@ -103,9 +101,10 @@ class LSTMRun(Run):
         self._sweep.backward(
             self._cell,
             (parameters["W_ih"], parameters["W_hh"]),
-            (self._x, self._h0, self._steps),
+            (self._x, self._first[0], self._steps),
             upstream,
             self._dx,
+            (None, None),
             sums,
             add,
         )

@@ -5,7 +5,7 @@ from the function `take` that it is made with, and is good for batches of the on
 """
 
 from .feedforward import ACTIVATIONS, Dense, drop, gather, scatter
-from .recurrent import Recurrent, empty_cell, pack
+from .recurrent import Recurrent, States, empty_cell, pack
 from .runtime import describe
 from .training import LOSSES, RULES, SLOTS, norm, run_loss, update
 
@@ -16,6 +16,7 @@ __all__ = [
     "SLOTS",
     "Dense",
     "Recurrent",
+    "States",
     "describe",
     "drop",
     "empty_cell",

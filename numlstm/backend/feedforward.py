@@ -40,14 +40,14 @@ class Dense:
 
     def load(self, W: Array, b: Array | None) -> None:
         """Bring the parameters into the kernels' layout."""
-        parallel.pack_rows(runtime(parts(self._panels.shape[0], 4 * W.size), self._dtype), W, self._panels)
+        parallel.pack_rows(runtime(self._dtype, parts(self._panels.shape[0], 4 * W.size)), W, self._panels)
         self._bias[:] = 0
         if b is not None:
             self._bias[: b.size] = b
 
     def forward(self, x: Array, activation: int) -> Array:
         """Return y, in memory that the next pass overwrites."""
-        parallel.dense(runtime(parts(x.shape[0], self._work), self._dtype), x, self._panels, self._bias, self.y)
+        parallel.dense(runtime(self._dtype, parts(x.shape[0], self._work)), x, self._panels, self._bias, self.y)
         if activation != activations.LINEAR:
             self.activate(activation, self.y)
         return self.y
@@ -74,7 +74,7 @@ class Dense:
         tasks = self._sums.shape[0] * gradients.chunk_count.py_func(self._sums.shape[1], self._sums.shape[0])
         split = min(parts(tasks, self._work), self._copies.shape[0])
         parallel.weight_gradients(
-            runtime(split, self._dtype),
+            runtime(self._dtype, split),
             self._dz,
             x.reshape(rows, 1, -1),
             self._no_state.reshape(rows, 1, 0),
@@ -88,8 +88,8 @@ class Dense:
         )
         if dx is not None:
             split = parts(self._columns.shape[0], 4 * W.size)
-            parallel.pack_columns(runtime(split, self._dtype), W, self._columns)
-            parallel.dense(runtime(parts(rows, self._work), self._dtype), dz, self._columns, self._no_bias, dx)
+            parallel.pack_columns(runtime(self._dtype, split), W, self._columns)
+            parallel.dense(runtime(self._dtype, parts(rows, self._work)), dz, self._columns, self._no_bias, dx)
 
 
 def drop(key: int, rate: float, x: Array, y: Array) -> None:

@@ -1,12 +1,14 @@
 """Into how many parts work falls, and what the entry points need to know of the process."""
 
 import functools
+import os
 from typing import Any
 
 import numba
 import numpy as np
 
 from numlstm import _threads
+from numlstm._validate import Array
 from numlstm.kernels import compiling, parallel, target
 from numlstm.kernels.tile import panel_product_address
 
@@ -21,23 +23,25 @@ def parts(most: int, multiply_adds: int) -> int:
 
 
 @functools.cache
-def _serial(dtype: np.dtype[Any]) -> parallel.Runtime:
-    return parallel.Runtime(panel_product_address(dtype), 0, 1, 1)
+def runtime(dtype: np.dtype[Any], *parts: int) -> Array:
+    """Return what an entry point of `parallel` needs to run, its works in so many parts; the same array at each call."""
+    if max(parts) == 1:
+        region, threads = 0, 1
+    elif _threads.layer_may_harm():
+        region, threads = _threads.pool_region_address(), _threads.available_cpus()
+    else:
+        region, threads = parallel.region_address(), numba.config.NUMBA_NUM_THREADS
+    words: Array = parallel.new_runtime(panel_product_address(dtype), region, threads, *parts)
+    return words
 
 
-def runtime(parts: int, dtype: np.dtype[Any]) -> parallel.Runtime:
-    """Return what an entry point of `parallel` needs to run in so many parts."""
-    if parts == 1:
-        return _serial(dtype)
-    tile = _serial(dtype).tile
-    if _threads.layer_may_harm():
-        return parallel.Runtime(tile, _threads.pool_region_address(), parts, min(parts, _threads.available_cpus()))
-    return parallel.Runtime(tile, parallel.region_address(), parts, min(parts, numba.config.NUMBA_NUM_THREADS))
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=runtime.cache_clear)  # there the layer may harm
 
 
-def elementwise(most: int, elements: int, dtype: np.dtype[Any]) -> parallel.Runtime:
+def elementwise(most: int, elements: int, dtype: np.dtype[Any]) -> Array:
     """Return the runtime for work on so many elements, in at most so many parts."""
-    return runtime(parts(most, elements * ELEMENT), dtype)
+    return runtime(dtype, parts(most, elements * ELEMENT))
 
 
 def describe() -> dict[str, str]:

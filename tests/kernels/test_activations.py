@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numlstm.kernels import activations, parallel, target
 
-ONE_PART = parallel.Runtime(0, 0, 1, 1)
+ONE_PART = parallel.new_runtime(0, 0, 1, 1)
 KINDS = {name: getattr(activations, name) for name in ("LINEAR", "RELU", "TANH", "SIGMOID", "SOFTMAX")}
 
 

@@ -43,7 +43,7 @@ ONE_LAYER = """
 from support import GRADIENTS, Layer, assert_close
 from numlstm import functional
 
-functional.np, functional.take, functional.give_back = Guarded(), guarded, lambda *arrays: None
+functional.np, functional.borrow, functional.give_back = Guarded(), lambda key: None, lambda key, holder: None
 functional.aligned_empty = guarded
 rng = np.random.default_rng(0)
 sizes = [(1, 1, 1, 1), (2, 1, 1, 3), (1, 2, 700, 20), (1, 2, 3, 130), (7, 5, 17, 16), (9, 3, 16, 64), (1, 300, 3, 7)]

@@ -5,7 +5,7 @@ import pytest
 from numlstm.kernels import dropout, parallel
 from support import callable_from_python
 
-ONE_PART = parallel.Runtime(0, 0, 1, 1)
+ONE_PART = parallel.new_runtime(0, 0, 1, 1)
 BITS = 2**64 - 1
 
 

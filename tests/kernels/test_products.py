@@ -19,7 +19,7 @@ def test_dense(rng, rows, inputs, columns, dtype, parts):
     memory = np.full(rows * columns + 64, 7, dtype)
     y = memory[: rows * columns].reshape(rows, columns)
     region = parallel.region_address() if parts > 1 else 0
-    runtime = parallel.Runtime(panel_product_address(dtype), region, parts, 1)
+    runtime = parallel.new_runtime(panel_product_address(dtype), region, 1, parts)
     parallel.dense(runtime, x, panels, bias, y)
     want = x.astype(np.float64) @ weights.astype(np.float64) + bias[:columns]
     scale = np.abs(x).astype(np.float64) @ np.abs(weights).astype(np.float64) + 1  # of the terms of each sum

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numlstm.kernels import parallel, updates
 
-ONE_PART = parallel.Runtime(0, 0, 1, 1)
+ONE_PART = parallel.new_runtime(0, 0, 1, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
