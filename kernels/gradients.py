@@ -1,7 +1,8 @@
 """Gradients of the weights: sums over batch and time, split over outputs and never over the sum.
 
-Each element of dW is one chain over batch and time in order, whatever the thread count. The products are computed
-transposed, ``dW' = [x | h | 1]' dz``, because dz is padded to whole vectors: there are no column tails.
+Each element of dW is one chain over batch and time, in an order that neither the thread count nor the windows change: groups
+of steps, from the last to the first, and within a group row after row. The products are computed transposed,
+``dW' = [x | h | 1]' dz``, because dz is padded to whole vectors: there are no column tails.
 
 A task is one panel of dz against a chunk of the rows of dW'. Both operands of a stretch of the sum are first copied to where
 they are contiguous, and a few tasks go through the stretch together. Without that, at H = 1024 the strides are powers of two
@@ -15,6 +16,7 @@ from .transpose import transpose_square
 
 CHUNK = 768  # rows of dW' in one task at the most
 SUMMED = 128  # (row, step) pairs in one stretch of the sum
+GROUP = 16  # steps of a row that are read one after the other: with 8 it is slower. Windows begin at multiples of it
 TOGETHER = 6  # tasks taken through a stretch together
 PANEL_COPY = SUMMED * VECTORS  # vectors
 FEWEST_TASKS = 24  # enough to deal out evenly, unless that leaves a chunk with less than
@@ -28,11 +30,14 @@ def chunk_count(rows, panels):
 
 
 @jit
-def gradient_tasks(tile, parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add, start, stop):
-    """Compute the gradients of tasks `start` to `stop`.
+def gradient_tasks(tile, parts, window, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add, start, stop):
+    """Compute the gradients of tasks `start` to `stop`, from one window of the steps (sweeps.Window) after the other.
+
+    Of several windows the last comes first; the sums go from one to the next, and are written with the one from step 0 on.
 
     parts : into how many all tasks fall
-    dz : (N, T, G, H') of G gates, G H' a multiple of 4L; x : (N, T, I); y : (N, T, H) outputs of all steps; h0 : (N, H)
+    dz : (N, S, G, H') of G gates, G H' a multiple of 4L; x : (N, T, I); y : (N, S or more, H) outputs
+    h0 : (N, H)  output before the window
     sums : (G H'/4L, I + H + 1, 4L)  workspace: dW', a panel of gates after the other
     copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
     dW_ih : (G U, I); dW_hh : (G U, H); db : (G U,)  written, or with `add` accumulated into
@@ -43,7 +48,7 @@ def gradient_tasks(tile, parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, ad
     panels = sums.shape[0]
     chunks = chunk_count(rows, panels)
     part = -(-start * parts // (panels * chunks))  # which begins at total * part // parts: another for each that has tasks
-    pairs = x.shape[0] * x.shape[1]
+    pairs = (window.stop - window.start) * x.shape[0]
     task = start
     while task < stop:
         chunk, panel = task // panels, task % panels
@@ -51,42 +56,71 @@ def gradient_tasks(tile, parts, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, ad
         r0, r1 = rows * chunk // chunks, rows * (chunk + 1) // chunks
         for first in range(0, pairs, SUMMED):
             last = min(pairs, first + SUMMED)
-            _copy_rows(copies, part, x, y, h0, first, last, r0, r1)
+            _copy_rows(copies, part, window, x, y, h0, first, last, r0, r1)
+            begins = window.stop == x.shape[1] and first == 0
             for p in range(panel, panel + together):
-                _add_products(tile, dz, copies, part, sums, p, r0, r1, first, last)
-        for p in range(panel, panel + together):
-            _write_gradients(sums, dz, p, r0, r1, dW_ih, dW_hh, db, add)
+                _add_products(tile, window, dz, copies, part, sums, p, r0, r1, first, last, begins)
+        if window.start == 0:
+            for p in range(panel, panel + together):
+                _write_gradients(sums, dz, p, r0, r1, dW_ih, dW_hh, db, add)
         task += together
 
 
 @jit
-def _copy_rows(copies, part, x, y, h0, first, last, r0, r1):
+def _pair(window, rows, index):
+    """Return the row and the step of pair `index` of a window, in the order of the sums."""
+    group = (window.stop - 1) // GROUP * GROUP
+    steps = window.stop - group
+    if index >= rows * steps:
+        index -= rows * steps
+        group -= (index // (rows * GROUP) + 1) * GROUP
+        index, steps = index % (rows * GROUP), GROUP
+    return index // steps, group + index % steps
+
+
+@jit
+def _next(window, rows, n, t):
+    """Return the pair after (n, t)."""
+    t += 1
+    if t % GROUP > 0 and t < window.stop:
+        return n, t
+    group = (t - 1) // GROUP * GROUP
+    return (n + 1, group) if n + 1 < rows else (0, group - GROUP)
+
+
+@jit
+def _copy_rows(copies, part, window, x, y, h0, first, last, r0, r1):
     """Copy columns r0 to r1 of [x | h | 1] of the pairs `first` to `last`; h is the state before the step."""
     steps, inputs, hidden = x.shape[1], x.shape[2], y.shape[2]
     count = r1 - r0
     x_end, h_start, h_end = min(r1, inputs), max(r0, inputs), min(r1, inputs + hidden)
+    n, t = _pair(window, x.shape[0], first)
     for pair in range(first, last):
-        n, t = pair // steps, pair % steps
         row = pointer(copies, part * SUMMED * CHUNK + (pair - first) * count)
         if r0 < x_end:
-            copy(pointer(x, pair * inputs + r0), row, x_end - r0)
+            copy(pointer(x, (n * steps + t) * inputs + r0), row, x_end - r0)
         if h_start < h_end:
-            before = pointer(h0, n * hidden) if t == 0 else pointer(y, (pair - 1) * hidden)
+            y_at = (n * y.shape[1] + t - 1 - window.y_start) * hidden
+            before = pointer(h0, n * hidden) if t == window.start else pointer(y, y_at)
             copy(advance(before, h_start - inputs), advance(row, h_start - r0), h_end - h_start)
         if r1 > inputs + hidden:
             copy(constant_row(x, 1), advance(row, count - 1), 1)
+        n, t = _next(window, x.shape[0], n, t)
 
 
 @jit
-def _add_products(tile, dz, copies, part, sums, panel, r0, r1, first, last):
+def _add_products(tile, window, dz, copies, part, sums, panel, r0, r1, first, last, begins):
     """Add the products of the pairs `first` to `last`, copied by _copy_rows, to rows r0 to r1 of one panel of `sums`."""
     width = lanes(dz)
     size, gates = VECTORS * width, dz.shape[2] * dz.shape[3]
     panel_copy = stack_array(dz, PANEL_COPY)
+    n, t = _pair(window, dz.shape[0], first)
     for pair in range(first, last):
-        copy(pointer(dz, pair * gates + panel * size), pointer(panel_copy, (pair - first) * size), size)
+        place = (n * dz.shape[1] + t - window.start) * gates + panel * size
+        copy(pointer(dz, place), pointer(panel_copy, (pair - first) * size), size)
+        n, t = _next(window, dz.shape[0], n, t)
     out = Out(pointer(sums, (panel * sums.shape[1] + r0) * size), size, width)
-    init = Out(constant_row(dz, 0), 0, width) if first == 0 else out
+    init = Out(constant_row(dz, 0), 0, width) if begins else out
     left = Left(pointer(copies, part * SUMMED * CHUNK), 1, r1 - r0, 0)
     panel_product(tile, r1 - r0, VECTORS, out, init, left, Right(pointer(panel_copy, 0), size, 0), last - first, 1)
 

@@ -111,45 +111,58 @@ def _deal(typingctx, kernel, runtime, work, total, arguments):
 
 
 @entry
-def forward(runtime, team, cell, x, first, y, last, c, z, keep):
+def forward(runtime, team, window, cell, x, first, y, last, c, z, keep):
     """sweeps.forward_part over the batch, or by a team.
 
-    first : (h, c), (N, H) each, the states before the first step
-    last : (h, c), (N, H)  written: those after the last step; (0, H) to leave one out
+    window : (3,) integers, the fields of sweeps.Window
+    first : (h, c), (N, H) each, the states before the window
+    last : (h, c), (N, H)  written: those after the window; (0, H) to leave one out
     """
-    batch, steps, hidden = y.shape
+    start, stop, y_start = window
+    batch, y_steps, hidden = y.shape
     c_row = c.shape[1] * c.shape[2]
     layout.pad_states(first[1], batch, c, c_row)
-    if batch > 0 and steps > 0:
+    if batch > 0 and stop > start:
         parts = runtime[PARTS]
         total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
-        _deal(sweeps.forward_part, runtime, 0, total, (team, threads, cell, x, first[0], y, c, z, keep))
-    if steps > 0:
-        layout.copy_states(y, (steps - 1) * hidden, steps * hidden, last[0])
+        arguments = (team, threads, sweeps.Window(start, stop, y_start), cell, x, first[0], y, c, z, keep)
+        _deal(sweeps.forward_part, runtime, 0, total, arguments)
+        layout.copy_states(y, (stop - 1 - y_start) * hidden, y_steps * hidden, last[0])
     else:
         layout.copy_states(first[0], 0, hidden, last[0])
-    layout.copy_states(c, c_row - c.shape[2], c_row, last[1])
+    layout.copy_states(c, (stop - start if keep else 0) * c.shape[2], c_row, last[1])
 
 
 @entry
-def backward(runtime, team, cell, weights, packed, dy, last, first, work, c, z, dx):
-    """sweeps.backward_part over the batch, or by a team, once the weights are packed.
+def recompute(runtime, window, cell, x, first, y, c, z):
+    """sweeps.recompute_part over the panels of hidden units; arguments as for `forward`."""
+    layout.pad_states(first[1], y.shape[0], c, c.shape[1] * c.shape[2])
+    arguments = (sweeps.Window(window[0], window[1], window[2]), cell, x, first[0], y, c, z)
+    _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], arguments)
+
+
+@entry
+def backward(runtime, team, window, cell, weights, packed, dy, last, first, work, c, z, dx):
+    """sweeps.backward_part over the batch, or by a team, once the weights are packed: with the window that ends with x.
 
     runtime : parts of the sweep and of the packing
     weights : W_ih and W_hh; packed : w and u, written
-    last : (dh, dc), gradients of the last states; (0, H) for zeros
-    first : (dh, dc), (N, H)  written: those of the first states; (0, H) to leave them out
+    last : (dh, dc), gradients of the states after the window; (0, H) for zeros
+    first : (dh, dc), (N, H)  written: those of the states before the window; (0, H) to leave them out
     work : (dh, dc), (N, H') each, workspace
     """
-    batch, steps, units = z.shape[0], z.shape[1], z.shape[3]
+    start, stop, y_start = window
+    batch, units = z.shape[0], z.shape[3]
     for i in range(2):
         layout.pad_states(last[i], batch, work[i], units)
-    if batch > 0 and steps > 0:
-        for i in range(2):
-            _deal(layout.pack_columns, runtime, 1, packed[i].shape[0], (weights[i], packed[i]))
+    if batch > 0 and stop > start:
+        if stop == dx.shape[1]:
+            for i in range(2):
+                _deal(layout.pack_columns, runtime, 1, packed[i].shape[0], (weights[i], packed[i]))
         parts = runtime[PARTS]
         total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
-        arguments = (team, threads, cell, packed[1], packed[0], dy, work[0], work[1], c, z, dx)
+        steps = sweeps.Window(start, stop, y_start)
+        arguments = (team, threads, steps, cell, packed[1], packed[0], dy, work[0], work[1], c, z, dx)
         _deal(sweeps.backward_part, runtime, 0, total, arguments)
     for i in range(2):
         layout.copy_states(work[i], 0, units, first[i])
@@ -173,16 +186,12 @@ def pack_columns(runtime, matrix, panels):
 
 
 @entry
-def weight_gradients(runtime, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
+def weight_gradients(runtime, window, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
-    _deal(
-        gradients.gradient_tasks,
-        runtime,
-        0,
-        total,
-        (runtime[PARTS], dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add),
-    )
+    steps = sweeps.Window(window[0], window[1], window[2])
+    arguments = (runtime[PARTS], steps, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add)
+    _deal(gradients.gradient_tasks, runtime, 0, total, arguments)
 
 
 @entry

@@ -190,6 +190,11 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}{hint}")
 
 
+def optional_choice(name: str, value: Any, options: Iterable[str]) -> str | None:
+    """Return None, or a name that is one of the options."""
+    return None if value is None else choice(name, value, options)
+
+
 def not_yet(**arguments: object) -> None:
     """Refuse arguments that are reserved for what is not there yet."""
     for name, value in arguments.items():

@@ -14,6 +14,9 @@ from ._workspace import aligned_empty, borrow, give_back
 __all__ = ["Gradients", "LSTMOutput", "LSTMWeights", "PackedWeights", "Tape", "lstm", "lstm_backward", "pack"]
 
 
+RECOMPUTE = ("gates", "states")
+
+
 class LSTMWeights(NamedTuple):
     """Weights of one LSTM layer with I input features and H hidden units, gate blocks in the order i, f, g, o.
 
@@ -46,10 +49,9 @@ class PackedWeights:
 class Tape:
     """What `lstm` kept for one call of `lstm_backward`, which consumes it."""
 
-    def __init__(self, content: Any) -> None:
+    def __init__(self, content: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._box = [content]  # emptied by what consumes it, in one step even when threads compete
-        y = content[3][2]
-        self._shape, self._dtype = y.shape, y.dtype
+        self._shape, self._dtype = shape, dtype  # of y
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a tape serves one backward pass in its process: it cannot be copied or pickled")
@@ -118,7 +120,7 @@ def lstm(
     c0: Array | None = None,
     lengths: None = None,
     tape: bool = True,
-    recompute: None = None,
+    recompute: str | None = None,
     compute_dtype: None = None,
 ) -> LSTMOutput:
     """Run one LSTM layer over a batch of sequences.
@@ -140,7 +142,10 @@ def lstm(
         Whether to keep what `lstm_backward` needs: about 5 H numbers for each step of each sequence. Without it is faster.
         The tape refers to x, h0, the weights and y without a copy: leave them unchanged until it is consumed; y is
         marked read-only for that.
-    lengths, recompute, compute_dtype : None
+    recompute : None, "gates" or "states"
+        What the tape leaves out, for `lstm_backward` to compute again, with the same bits. "gates": all but the states every
+        sqrt(T) steps, at least 16; some 7 sqrt(T) H numbers of each sequence are left. "states": not even y is referred to.
+    lengths, compute_dtype : None
         Not available in this version; anything else raises NotImplementedError.
 
     Returns
@@ -158,35 +163,41 @@ def lstm(
     """
     from . import backend
 
-    if lengths is not None or recompute is not None or compute_dtype is not None:
-        _validate.not_yet(lengths=lengths, recompute=recompute, compute_dtype=compute_dtype)
+    if lengths is not None or compute_dtype is not None:
+        _validate.not_yet(lengths=lengths, compute_dtype=compute_dtype)
+    if recompute is not None:
+        _validate.choice("recompute", recompute, RECOMPUTE)
+        if not tape:
+            raise ValueError("recompute is for the backward pass: without a tape nothing is kept, leave it at None")
     if isinstance(weights, PackedWeights):
         if tape:
             raise ValueError("weights are packed, which is for inference: pass tape=False, or the weights as they were")
         cell, checked = weights._cell, None
-        inputs, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
+        features, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
     else:
         cell, checked = None, _validate.lstm_weights(weights)
-        inputs, hidden, dtype = checked[0].shape[1], checked[1].shape[1], checked[0].dtype
+        features, hidden, dtype = checked[0].shape[1], checked[1].shape[1], checked[0].dtype
     like = "the weights", dtype
     x = _validate.floating("x", x, like)
-    if x.ndim != 3 or x.shape[2] != inputs:
-        if x.ndim == 2 and x.shape[1] == inputs:
-            raise ValueError(f"x must have shape (N, T, I={inputs}), not {x.shape}: for one sequence pass x[np.newaxis]")
-        _validate.shape("x", x, {"N": None, "T": None, "I": inputs}, " to go with the weights")
+    if x.ndim != 3 or x.shape[2] != features:
+        if x.ndim == 2 and x.shape[1] == features:
+            raise ValueError(f"x must have shape (N, T, I={features}), not {x.shape}: for one sequence pass x[np.newaxis]")
+        _validate.shape("x", x, {"N": None, "T": None, "I": features}, " to go with the weights")
     batch, steps, _ = x.shape
     h0 = _validate.optional_state("h0", h0, batch, hidden, like)
     c0 = _validate.optional_state("c0", c0, batch, hidden, like)
-    sizes = batch, steps, inputs, hidden
-    key = sizes, dtype, tape, _threads.get_num_threads()  # on which the memory depends
-    sweep = borrow(key) or backend.Recurrent(sizes, dtype, tape, aligned_empty)
+    sizes = batch, steps, features, hidden
+    key = sizes, dtype, tape, recompute, _threads.get_num_threads()  # on which the memory depends
+    sweep = borrow(key) or backend.Recurrent(sizes, dtype, tape, aligned_empty, recompute)
     if checked is not None:
         cell = sweep.load(*checked)
     y, h, c = np.empty((batch, steps, hidden), dtype), np.empty((batch, hidden), dtype), np.empty((batch, hidden), dtype)
     sweep.forward(cell, x, (h0, c0), y, (h, c))
     if tape and checked is not None:
-        y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
-        return LSTMOutput(y, h, c, Tape((key, sweep, cell, (x, h0, y), checked)))
+        inputs = x, h0, None if recompute == "states" else y[...]  # a view that keeps its flag: to Numba a type of its own
+        if recompute != "states":
+            y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
+        return LSTMOutput(y, h, c, Tape((key, sweep, cell, inputs, checked), y.shape, dtype))
     give_back(key, sweep)
     return LSTMOutput(y, h, c, None)
 

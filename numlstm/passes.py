@@ -48,11 +48,14 @@ class LSTMRun(Run):
         self._layer = layer
         self.states: tuple[Array, Array] | None = None
         self._no_bias = np.zeros(0 if layer.use_bias else 4 * layer.units, dtype)
-        self._sweep = backend.Recurrent((batch, steps, features, layer.units), dtype, training, take)
+        sizes = batch, steps, features, layer.units
+        self._sweep = backend.Recurrent(sizes, dtype, training, take, layer.recompute)
         self._given = take((batch, layer.units), dtype), take((batch, layer.units), dtype)
         self._first: backend.States = None, None
-        self._steps = take((batch, steps, layer.units), dtype)
-        self.y = self._steps if layer.return_sequences else take((batch, layer.units), dtype)
+        self._last = take((batch, layer.units), dtype), take((batch, layer.units), dtype)
+        without = training and layer.recompute == "states" and not layer.return_sequences
+        self._steps = None if without else take((batch, steps, layer.units), dtype)
+        self.y = self._steps if layer.return_sequences and self._steps is not None else self._last[0]
         self._drops = training and layer.dropout > 0
         self._own_x = take(shape, dtype) if self._drops or layer.go_backwards else None
         if training:
@@ -81,17 +84,14 @@ class LSTMRun(Run):
         if states is not None:
             self._first = self._given
             self._given[0][:], self._given[1][:] = states
-        self._sweep.forward(self._cell, self._x, self._first, self._steps, (None if self.y is self._steps else self.y, None))
+        self._sweep.forward(self._cell, self._x, self._first, self._steps, self._last)
         if states is not None:
-            states[0][:], states[1][:] = self._last()
+            states[0][:], states[1][:] = self._last
         return self.y
-
-    def _last(self) -> tuple[Array, Array]:
-        return self._steps[:, -1], self._sweep.c[:, -1, : self._layer.units]
 
     def last_states(self) -> tuple[Array, Array]:
         """Return copies of the last h and c of the last pass."""
-        h, c = self._last()
+        h, c = self._last
         return h.copy(), c.copy()
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:

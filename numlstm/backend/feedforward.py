@@ -19,6 +19,8 @@ ACTIVATIONS = {
     "softmax": activations.SOFTMAX,
 }
 
+_ONE_STEP = np.array((0, 1, 0))  # the window of which a dense layer's gradients are sums
+
 
 class Dense:
     """The passes of ``y = activation(x W' + b)`` over batches of so many rows: W (C, K), b (C,), x (R, K), y (R, C)."""
@@ -75,6 +77,7 @@ class Dense:
         split = min(parts(tasks, self._work), self._copies.shape[0])
         parallel.weight_gradients(
             runtime(self._dtype, split),
+            _ONE_STEP,
             self._dz,
             x.reshape(rows, 1, -1),
             self._no_state.reshape(rows, 1, 0),

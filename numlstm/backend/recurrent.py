@@ -1,5 +1,6 @@
 """The recurrent layers' passes over a batch."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,11 +52,18 @@ def pack(W_ih: Array, W_hh: Array, b: Array, cell: cells.LSTM) -> None:
 States = tuple[Array | None, Array | None]  # of h and c, (N, H) each
 
 
+def _window_steps(steps: int) -> int:
+    """Return how many steps are computed again at once: about the square root of all."""
+    group: int = gradients.GROUP
+    return min(steps, -(-math.isqrt(steps) // group) * group)
+
+
 class _ForBackward(NamedTuple):
     """Memory of backward passes; see `parallel.backward` and `parallel.weight_gradients`."""
 
     packed: tuple[Array, Array]
     states: tuple[Array, Array]
+    carried: States  # gradients of the states between two windows
     sums: Array
     copies: Array
 
@@ -63,23 +71,36 @@ class _ForBackward(NamedTuple):
 class Recurrent:
     """The passes of one layer over batches of one shape, N, T, I, H.
 
-    With `keep`, a forward pass leaves behind what the next backward pass needs.
+    With `keep`, a forward pass leaves behind what the next backward pass needs. With `recompute` that is only the states
+    every sqrt(T) steps; the backward pass computes what lies between once more, a window of steps after the other, in
+    order from the last: "gates" from the outputs, which it asks for, "states" from those states alone.
 
-    c : (N, T+1, H') with `keep`, else (N, 1, H'); its last step is that of the last forward pass
     nbytes : of all the memory taken
     """
 
-    def __init__(self, sizes: tuple[int, int, int, int], dtype: np.dtype[Any], keep: bool, take: Take) -> None:
+    def __init__(
+        self, sizes: tuple[int, int, int, int], dtype: np.dtype[Any], keep: bool, take: Take, recompute: str | None = None
+    ) -> None:
         batch, steps, _, hidden = self._sizes = sizes
+        self._recompute = recompute if keep else None
+        self._steps = _window_steps(steps) if self._recompute else steps
         self._dtype, self._keep, self._take, self.nbytes = dtype, keep, take, 0
         self._deal(_threads.get_num_threads())
         units = layout.padded(hidden, dtype)
         rows = -(-batch // (1 if self._members > 1 else self._parts))
-        slots = steps if keep else min(steps, sweeps.block_steps.py_func(rows, units))
-        self.c = self._memory((batch, steps + 1 if keep else 1, units), dtype)
+        slots = self._steps if keep else min(steps, sweeps.block_steps.py_func(rows, units))
+        self._c = self._memory((batch, self._steps + 1 if keep else 1, units), dtype)
         self._z = self._memory((batch, slots, 4, units), dtype)
         self._zeros = self._memory((max(1, batch), hidden), dtype)  # a pass fills it anew: others may use the memory between
         self._none = self._zeros[:0]
+        starts = range(0, max(1, steps), max(1, self._steps))
+        bounds = [(start, min(steps, start + self._steps)) for start in starts]
+        self._windows = [np.array((start, stop, 0)) for start, stop in bounds]  # with y of all steps
+        self._windows_alone = [np.array((start, stop, start)) for start, stop in bounds]  # with y of the window
+        if self._recompute:
+            self._states = [(self._memory((batch, hidden), dtype), self._memory((batch, hidden), dtype)) for _ in bounds]
+        if self._recompute == "states":
+            self._y = self._memory((batch, self._steps, hidden), dtype)
         self._cell: cells.LSTM | None = None
         self._back: _ForBackward | None = None
 
@@ -90,7 +111,7 @@ class Recurrent:
 
     def _deal(self, threads: int) -> None:
         """Choose into how many parts each work falls, for so many threads."""
-        batch, steps, inputs, hidden = self._sizes
+        (batch, _, inputs, hidden), steps = self._sizes, self._steps
         width, rows = target.lanes(self._dtype), inputs + hidden + 1
         panels = -(-hidden // width)
         weights = 4 * hidden * (inputs + hidden)
@@ -98,6 +119,7 @@ class Recurrent:
         self._parts, by_units = _split(batch, steps, hidden, inputs, self._dtype)
         self._members = self._parts if by_units else 1
         self._packing = parts(-(-max(inputs, hidden) // (4 * width)), 4 * weights)
+        self._panels = parts(panels, batch * steps * weights)
         self._summing = parts(panels * gradients.chunk_count.py_func(rows, panels), batch * steps * weights)
 
     def _now(self) -> tuple[Array, Array]:
@@ -114,16 +136,28 @@ class Recurrent:
         pack(W_ih, W_hh, b, self._cell)
         return self._cell
 
-    def forward(self, cell: cells.LSTM, x: Array, first: States, y: Array, last: States) -> None:
+    def forward(self, cell: cells.LSTM, x: Array, first: States, y: Array | None, last: States) -> None:
         """Write y (N, T, H) and the states after the last step to `last`, where that is not None.
 
         first : the states before the first step, None for zeros
+        y : may be None if it is not wanted, with recompute="states"
         """
-        zeros, none, (h0, c0), (h, c) = self._zeros, self._none, first, last
+        zeros = self._zeros
         zeros.fill(0)
-        before = zeros if h0 is None else h0, zeros if c0 is None else c0
-        after = none if h is None else h, none if c is None else c
-        parallel.forward(*self._now(), cell, x, before, y, after, self.c, self._z, self._keep)
+        before = zeros if first[0] is None else first[0], zeros if first[1] is None else first[1]
+        after = self._or_none(last)
+        if self._recompute is None:
+            parallel.forward(*self._now(), self._windows[0], cell, x, before, y, after, self._c, self._z, self._keep)
+            return
+        for kept, state in zip(self._states[0], before, strict=True):
+            kept[...] = state
+        windows, y = (self._windows_alone, self._y) if y is None else (self._windows, y)
+        for window, start, stop in zip(windows, self._states, [*self._states[1:], after], strict=True):
+            parallel.forward(*self._now(), window, cell, x, start, y, stop, self._c, self._z, True)
+
+    def _or_none(self, states: States) -> tuple[Array, Array]:
+        """Return states with an empty array for None."""
+        return self._none if states[0] is None else states[0], self._none if states[1] is None else states[1]
 
     def prepare_backward(self, inputs_gradient: bool) -> None:
         """Take the memory of backward passes, once; `inputs_gradient` says whether they have a dx."""
@@ -135,6 +169,7 @@ class Recurrent:
         self._back = _ForBackward(
             (memory(w, dtype), memory(layout.column_panels_shape(4 * hidden, hidden, dtype), dtype)),
             (memory((batch, units), dtype), memory((batch, units), dtype)),
+            (memory((batch, hidden), dtype), memory((batch, hidden), dtype)) if self._recompute else (None, None),
             memory((units // width, inputs + hidden + 1, 4 * width), dtype),
             memory((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype),
         )
@@ -143,7 +178,7 @@ class Recurrent:
         self,
         cell: cells.LSTM,
         weights: tuple[Array, Array],
-        inputs: tuple[Array, Array | None, Array],
+        inputs: tuple[Array, Array | None, Array | None],
         upstream: tuple[Array | None, Array | None, Array | None],
         dx: Array,
         first: States,
@@ -152,23 +187,34 @@ class Recurrent:
     ) -> None:
         """Write the gradients of the last forward pass, once.
 
-        weights : W_ih and W_hh; inputs : x, the first h and y, all as in the forward pass
+        weights : W_ih and W_hh; inputs : x, the first h and y, all as in the forward pass; y is not asked for with "states"
         upstream : gradients of y, of the last h and of the last c, None for zero
         dx : (N, T, I), or (N, T, 0) to leave it out; first : gradients of the first h and c, None to leave them out
         sums : gradients of W_ih, W_hh and b, with `add` accumulated into
         """
         assert self._back is not None
-        back, zeros, none = self._back, self._zeros, self._none
-        (x, h0, y), (dy, dh, dc), (dh0, dc0) = inputs, upstream, first
-        after = none if dh is None else dh, none if dc is None else dc
-        before = none if dh0 is None else dh0, none if dc0 is None else dc0
+        back, zeros, carried = self._back, self._zeros, self._back.carried
+        (x, h0, y), (dy, dh, dc) = inputs, upstream
         dy = zeros[:1, np.newaxis] if dy is None else dy
-        team = self._now()
-        parallel.backward(*team, cell, weights, back.packed, dy, after, before, back.states, self.c, self._z, dx)
-        if x.shape[0] and x.shape[1]:
-            h0 = zeros if h0 is None else h0
-            shared = runtime(self._dtype, min(self._summing, back.copies.shape[0]))
-            parallel.weight_gradients(shared, self._z, x, y, h0, back.sums, back.copies, *sums, add)
-        elif not add:
+        sums_runtime = runtime(self._dtype, min(self._summing, back.copies.shape[0]))
+        for k in reversed(range(len(self._windows))):
+            window = self._windows[k]
+            if self._recompute is None:
+                before = zeros if h0 is None else h0
+            elif self._recompute == "gates":
+                before = self._states[k][0]
+                shared = runtime(self._dtype, self._panels)
+                parallel.recompute(shared, window, cell, x, self._states[k], y, self._c, self._z)
+            else:
+                (before, _), window, y = self._states[k], self._windows_alone[k], self._y
+                none = self._or_none((None, None))
+                parallel.forward(*self._now(), window, cell, x, self._states[k], y, none, self._c, self._z, True)
+            late = self._or_none((dh, dc) if k == len(self._windows) - 1 else carried)
+            early = self._or_none(first if k == 0 else carried)
+            team = self._now()
+            parallel.backward(*team, window, cell, weights, back.packed, dy, late, early, back.states, self._c, self._z, dx)
+            if x.shape[0] and x.shape[1]:
+                parallel.weight_gradients(sums_runtime, window, self._z, x, y, before, back.sums, back.copies, *sums, add)
+        if 0 in x.shape[:2] and not add:
             for gradient in sums:
                 gradient.fill(0)

@@ -8,7 +8,7 @@ import numpy as np
 from numlstm import _random, _validate, initializers
 from numlstm._validate import Array
 from numlstm._workspace import Take
-from numlstm.functional import LSTMWeights
+from numlstm.functional import RECOMPUTE, LSTMWeights
 from numlstm.initializers import Initializer
 
 from .base import Layer, Shape, sizes_text
@@ -49,6 +49,9 @@ class LSTM(Layer):
         Whether sequences are read from their end; the outputs stand in the order in which they arise.
     stateful : bool
         Whether a batch begins with the states that the batch before it ended with, row by row, until `reset_states`.
+    recompute : None, "gates" or "states"
+        What training does not keep in memory but computes again, with the same bits: nothing; the gates and cell states of
+        each step; or also its output, unless the layer returns it. For long sequences.
     name : str, optional
     input_shape : (T, F), optional
         Shape of one sequence, None for any T; without it, it is taken from the first data.
@@ -73,6 +76,7 @@ class LSTM(Layer):
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        recompute: str | None = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
     ) -> None:
@@ -88,6 +92,7 @@ class LSTM(Layer):
         self.random = self.dropout > 0
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+        self.recompute = _validate.optional_choice("recompute", recompute, RECOMPUTE)
 
     @property
     def params(self) -> LSTMWeights:

@@ -1,6 +1,7 @@
 """functional.lstm and lstm_backward against the reference, over sizes, dtypes and what may be left out."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from support import GRADIENTS, Layer, assert_close, assert_same_bits
 
 import numlstm
-from numlstm import functional
+from numlstm import backend, functional
 
 DTYPES = [np.float32, np.float64]
 SIZES = [1, 2, 3, 5, 7, 8, 16, 17, 33, 64]
@@ -90,6 +91,46 @@ def test_any_thread_count_gives_the_same_bits(make_layer, sizes, dtype, threads)
     several = layer.run_both()
     assert_same_bits(tuple(one[0]), tuple(several[0]))
     assert_same_bits(tuple(one[1]), tuple(several[1]))
+
+
+LONG = [(1, 1, 1, 1), (3, 40, 4, 7), (33, 70, 5, 40), (1, 200, 80, 130), (130, 33, 3, 16), (2, 1100, 3, 9)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("recompute", functional.RECOMPUTE)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", LONG)
+def test_what_is_recomputed_has_the_same_bits(make_layer, sizes, dtype, recompute, threads):
+    numlstm.set_num_threads(threads)
+    layer = make_layer(*sizes, dtype=dtype)
+    out, gradients = layer.run_both()
+    same = functional.lstm(layer.x, layer.weights, layer.h0, layer.c0, recompute=recompute)
+    assert_same_bits(tuple(out), tuple(same))
+    if recompute == "states":
+        same.y.fill(np.nan)  # nobody needs it any more
+    assert_same_bits(tuple(gradients), tuple(functional.lstm_backward(same.tape, layer.dy, layer.dh, layer.dc)))
+
+
+@pytest.mark.parametrize("recompute", functional.RECOMPUTE)
+@pytest.mark.parametrize(("steps", "share"), [(64, 0.42), (100, 0.35), (1000, 0.21), (10_000, 0.18)])
+def test_recomputing_keeps_less(steps, share, recompute):
+    sizes, dtype, y = (2, steps, 3, 64), np.dtype(np.float32), 2 * steps * 64 * 4
+    full = backend.Recurrent(sizes, dtype, True, np.empty).nbytes + y
+    kept = backend.Recurrent(sizes, dtype, True, np.empty, recompute).nbytes + (y if recompute == "gates" else 0)
+    assert kept <= share * full
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"recompute": "gate"}, "recompute must be one of 'gates', 'states', not 'gate': did you mean 'gates'?"),
+        ({"recompute": "gates", "tape": False}, "recompute is for the backward pass: without a tape nothing is kept"),
+    ],
+)
+def test_wrong_recompute(make_layer, arguments, message):
+    layer = make_layer(1, 2, 3, 4)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        functional.lstm(layer.x, layer.weights, **arguments)
 
 
 sizes = st.tuples(st.integers(1, 13), st.integers(1, 9), st.integers(1, 20), st.integers(1, 40))

@@ -36,6 +36,35 @@ def _after(model, x, y, steps=1, **options):
     return tuple(model.get_weights()), losses[-1]
 
 
+@pytest.mark.parametrize("recompute", ["gates", "states"])
+@pytest.mark.parametrize("by_step", [True, False])
+@pytest.mark.parametrize("truncate", [None, 20])
+def test_recomputing_changes_no_bit(rng, recompute, by_step, truncate):
+    x, y = _data(rng, 50, by_step)
+    options = {"stateful": True, "dropout": 0.2, "go_backwards": truncate is None}
+    plain = _after(_model(by_step, **options), x, y, 3, truncate=truncate)
+    assert_same_bits(_after(_model(by_step, recompute=recompute, **options), x, y, 3, truncate=truncate)[0], plain[0])
+
+
+LONG = """
+import re
+import numpy as np
+from numlstm import LSTM, Dense, Sequential
+x = np.zeros((1, 100_000, 2), np.float32)
+model = Sequential([LSTM(64, recompute=RECOMPUTE), Dense(1)])
+model.compile("adam", "mse")
+model.fit(x, np.ones((1, 1)), epochs=2, verbose=0)
+print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory otherwise")
+@pytest.mark.parametrize(("recompute", "most"), [(None, 1000), ("gates", 260), ("states", 230)])
+def test_memory_of_a_hundred_thousand_steps(run_python, recompute, most):
+    megabytes = int(run_python(f"RECOMPUTE = {recompute!r}" + LONG).stdout) / 1000
+    assert megabytes < most
+
+
 # --- clipping ---
 
 
