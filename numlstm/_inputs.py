@@ -1,4 +1,4 @@
-"""How windows of a series are shown to the network."""
+"""How a series becomes samples: what is shown to the network, and what it is to answer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,3 +62,57 @@ class Inputs:
     def from_notes(cls, notes: dict[str, Any]) -> "Inputs":
         """Return inputs from their notes; TypeError, ValueError or KeyError if these are no such."""
         return cls(Scaler(notes["mean"], notes["std"]), notes["low"], notes["high"], notes["spread"])
+
+
+class Prepared:
+    """A series cut into samples, with what scales them fitted on those to learn from.
+
+    inputs : Inputs
+        What makes the network's inputs.
+    changes : numlstm.data.Scaler
+        Of the target's H changes from its last value.
+    x : (N, L, 2F) float32
+        Inputs.
+    last : (N,)
+        The target's last value in each window.
+    y : (N, H)
+        The target after each window.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to learn from a column, or it cannot be scaled: the message names it.
+    """
+
+    def __init__(
+        self,
+        target: Array,
+        values: Array,
+        lookback: int,
+        horizon: int,
+        parts: data.Parts,
+        names: tuple[str, Sequence[str]],
+        how_to_leave_out: str = "",
+    ) -> None:
+        """Cut a target (T,), and the features (T, F) that it is forecast from; `names` is what messages call these."""
+        learnt, known = target[: parts.rows_to_train], values[: parts.rows_to_train]
+        if (learnt == learnt[0]).all():
+            rows = f"{learnt[0]:g} in all of the {len(learnt)} rows to learn from"
+            raise ValueError(f"{names[0]} is constant, {rows}: choose another target")
+        try:
+            self.inputs = Inputs.fit(known, lookback, names[1])
+        except ValueError as error:
+            raise ValueError(f"{error}{how_to_leave_out}") from None
+        self.x = self.inputs(data.sliding_windows(values, lookback)[:-horizon])
+        self.y = data.sliding_windows(target[lookback:], horizon)
+        self.last = target[lookback - 1 : -horizon]
+        changes = (self.y - self.last[:, np.newaxis])[parts.training]
+        spread = changes.std(axis=0)
+        same = spread <= 1e-9 * learnt.std()  # as after seven days in a pattern of weeks
+        if same.all():
+            raise ValueError(f"{names[0]} changes by the same amount at each step: there is nothing to learn")
+        self.changes = Scaler(changes.mean(axis=0), np.where(same, 1.0, spread))
+
+    def goals(self) -> Array:
+        """Return what the network is to answer (N, H): the changes, scaled."""
+        return self.changes.transform(self.y - self.last[:, np.newaxis])

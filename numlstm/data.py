@@ -116,7 +116,7 @@ def chronological_parts(
         Of the series.
     lookback, horizon : int
     validation, test : float in 0..1
-        Fractions of the rows, the last but one and the last, in which these parts have their targets.
+        Fractions of the rows, the last but one and the last, in which these parts have their targets; 0 for no such part.
     least : int
         How many samples there must be to train on.
 
@@ -126,7 +126,7 @@ def chronological_parts(
         If there are too few rows: the message says how many it takes.
     """
     _validate.whole("lookback", lookback), _validate.whole("horizon", horizon), _validate.whole("least", least, 0)
-    fractions = tuple(_validate.real(*pair, below=1, positive=True) for pair in (("validation", validation), ("test", test)))
+    fractions = tuple(_validate.real(*pair, least=0, below=1) for pair in (("validation", validation), ("test", test)))
     if sum(fractions) >= 1:
         raise ValueError(f"validation and test must leave something to train on, not be {validation} and {test}")
 
@@ -136,15 +136,17 @@ def chronological_parts(
 
     def enough(rows: int) -> bool:
         a, b, c = ends(rows)
-        return a >= lookback + horizon - 1 + least and b - a >= horizon and c - b >= horizon
+        sizes = zip(fractions, (b - a, c - b), strict=True)
+        return a >= lookback + horizon - 1 + least and all(size >= horizon for fraction, size in sizes if fraction)
 
     if not enough(rows):
-        at_least = [(lookback + horizon - 1 + least) / (1 - sum(fractions)), *(horizon / fraction for fraction in fractions)]
+        held_out = [(horizon - 0.5) / fraction for fraction in fractions if fraction]  # which is rounded
+        at_least = [(lookback + horizon - 1 + least) / (1 - sum(fractions)), *held_out]
         needed = next(count for count in itertools.count(max(1, int(max(at_least)) - 4)) if enough(count))
-        raise ValueError(
-            f"{rows} rows are too few: it takes {needed} to look back {lookback} rows, forecast {horizon}, "
-            "and have parts to validate and to test with"
-        )
+        wanted = [f"look back {lookback} rows", f"forecast {horizon}"]
+        wanted += [verb for verb, fraction in zip(("validate", "test"), fractions, strict=True) if fraction]
+        tasks = f"{', '.join(wanted[:-1])} and {wanted[-1]}"
+        raise ValueError(f"{rows} rows are too few: it takes {needed} to {tasks}")
     a, b, c = ends(rows)
     training, validating, testing = (
         slice(first, end - lookback - horizon + 1) for first, end in ((0, a), (a - lookback, b), (b - lookback, c))

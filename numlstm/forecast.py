@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _validate, data, models, optimizers, utils
-from ._inputs import Inputs
+from ._inputs import Inputs, Prepared
 from ._naive import errors, naive_forecasts
 from ._validate import Array
 from .callbacks import Callback, EarlyStopping
@@ -61,7 +61,7 @@ class Settings:
     seed: int = 0
 
 
-class Samples:
+class Samples(Prepared):
     """A series cut into samples, in order of time.
 
     series : Series
@@ -91,27 +91,12 @@ class Samples:
             self.parts = data.chronological_parts(series.rows, lookback, horizon, least=BATCH_SIZE)
         except ValueError as error:
             raise ValueError(f"{series.name}: {error}: add rows, or choose a smaller --lookback or --horizon") from None
-        known = self.parts.rows_to_train
-        if (target[:known] == target[0]).all():
-            where = f"{series.name}: column {settings.target!r}"
-            raise ValueError(
-                f"{where} is constant, {target[0]:g} in all of the {known} rows to learn from: choose another target"
-            )
+        names = f"column {settings.target!r}", settings.features
         try:
-            self.inputs = Inputs.fit(values[:known], lookback, settings.features)
+            super().__init__(target, values, lookback, horizon, self.parts, names, " (--features)")
         except ValueError as error:
-            raise ValueError(f"{series.name}: {error} (--features)") from None
-        self.x = self.inputs(data.sliding_windows(values, lookback)[:-horizon])
-        self.y = data.sliding_windows(target[lookback:], horizon)
-        self.last = target[lookback - 1 : -horizon]
+            raise ValueError(f"{series.name}: {error}") from None
         self.rows = data.sliding_windows(np.arange(lookback, series.rows), horizon)
-        changes = (self.y - self.last[:, np.newaxis])[self.parts.training]
-        spread = changes.std(axis=0)
-        same = spread <= 1e-9 * target[:known].std()  # as after seven days in a pattern of weeks
-        if same.all():
-            where = f"{series.name}: column {settings.target!r}"
-            raise ValueError(f"{where} changes by the same amount at each step: there is nothing to learn")
-        self.changes = Scaler(changes.mean(axis=0), np.where(same, 1.0, spread))
 
 
 class Forecaster:
@@ -257,7 +242,7 @@ def train(samples: Samples, verbose: int = 1, callbacks: Sequence[Callback] = ()
     """
     training, validation, test, _ = samples.parts
     forecaster = _untrained(samples)
-    goals = samples.changes.transform(samples.y - samples.last[:, np.newaxis])
+    goals = samples.goals()
     history = forecaster.model.fit(
         samples.x[training],
         goals[training],

@@ -71,26 +71,33 @@ def test_parts_of_the_weather():
     assert parts == (slice(0, 920), slice(920, 1139), slice(1139, 1431), 950)
 
 
-@given(st.integers(1, 600), st.integers(1, 40), st.integers(1, 9), st.integers(1, 50))
-def test_parts_are_in_order_and_apart(rows, lookback, horizon, least):
+@given(
+    st.integers(1, 600),
+    st.integers(1, 40),
+    st.integers(1, 9),
+    st.integers(1, 50),
+    st.sampled_from([(0.15, 0.2), (0.1, 0), (0, 0)]),
+)
+def test_parts_are_in_order_and_apart(rows, lookback, horizon, least, fractions):
+    def parts_of(rows):
+        return data.chronological_parts(rows, lookback, horizon, *fractions, least=least)
+
     try:
-        parts = data.chronological_parts(rows, lookback, horizon, least=least)
+        parts = parts_of(rows)
     except ValueError as error:
         needed = int(re.search(r"it takes (\d+) ", str(error))[1])
         assert needed > rows
-        data.chronological_parts(needed, lookback, horizon, least=least)
+        parts_of(needed)
         with pytest.raises(ValueError, match=f"^{needed - 1} rows are too few: it takes {needed} "):
-            data.chronological_parts(needed - 1, lookback, horizon, least=least)
+            parts_of(needed - 1)
         return
     training, validation, test = (_targets(part, lookback, horizon) for part in parts[:3])
     assert len(range(parts.training.start, parts.training.stop)) >= least
     assert min(training) == lookback
     assert max(training) == parts.rows_to_train - 1
-    assert min(validation) == parts.rows_to_train
-    assert max(validation) == min(test) - 1
-    assert max(test) == rows - 1
-    assert len(training) + len(validation) + len(test) == rows - lookback
-    assert len(test) == round(0.2 * rows)
+    held_out = sorted(validation) + sorted(test)
+    assert held_out == list(range(parts.rows_to_train, rows))
+    assert (len(validation), len(test)) == tuple(round(fraction * rows) for fraction in fractions)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +105,10 @@ def test_parts_are_in_order_and_apart(rows, lookback, horizon, least):
     [
         ({"lookback": 0}, "lookback must be at least 1, not 0"),
         ({"horizon": 0}, "horizon must be at least 1, not 0"),
-        ({"test": 0.0}, "test must be positive and below 1, not 0.0"),
+        ({"test": -0.1}, "test must be at least 0 and below 1, not -0.1"),
+        ({"rows": 6}, "6 rows are too few: it takes 9 to look back 5 rows, forecast 1, validate and test"),
+        ({"rows": 6, "test": 0}, "6 rows are too few: it takes 7 to look back 5 rows, forecast 1 and validate"),
+        ({"rows": 5, "validation": 0, "test": 0}, "5 rows are too few: it takes 6 to look back 5 rows and forecast 1"),
         ({"validation": 0.5, "test": 0.5}, "validation and test must leave something to train on, not be 0.5 and 0.5"),
     ],
 )

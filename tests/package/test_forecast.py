@@ -200,7 +200,7 @@ def test_no_last_year(tmp_path, step, horizon, reason):
         (
             np.sin(np.arange(40)),
             np.cos(np.arange(40)),
-            "40 rows are too few: it takes 60 to look back 6 rows, forecast 2, and have parts to validate and to test with: "
+            "40 rows are too few: it takes 60 to look back 6 rows, forecast 2, validate and test: "
             "add rows, or choose a smaller --lookback or --horizon",
         ),
     ],
