@@ -35,6 +35,7 @@ _MODULES = (
     "models",
     "optimizers",
     "plot",
+    "sklearn",
     "trainer",
     "utils",
 )
