@@ -16,6 +16,7 @@ from support import assert_same_bits
 import numlstm
 from numlstm import losses, optimizers
 from numlstm.sklearn import LSTMClassifier, LSTMRegressor
+from numlstm.sklearn.network import Network
 
 QUICK = {"hidden": 8, "epochs": 2, "random_state": 0}
 
@@ -167,25 +168,37 @@ def test_precision(recall):
 # --- training ---
 
 
-def test_early_stopping(recall):
+@pytest.fixture
+def parts(monkeypatch):
+    """Return a list that gets what a network is trained on, and what it is validated with."""
+    seen = []
+    train = Network._train
+
+    def watched(self, rng, outputs, loss, *parts):
+        seen.extend(parts)
+        train(self, rng, outputs, loss, *parts)
+
+    monkeypatch.setattr(Network, "_train", watched)
+    return seen
+
+
+def test_early_stopping(recall, parts):
     x, y = recall
     noise = np.random.default_rng(0).permutation(y)
-    settings = {"early_stopping": True, "n_iter_no_change": 3, "epochs": 200, "random_state": 0}
-    model = LSTMRegressor(**settings).fit(x, noise)
+    model = LSTMRegressor(early_stopping=True, n_iter_no_change=3, epochs=200, random_state=0).fit(x, noise)
     losses = model.history_["val_loss"]
     assert model.n_iter_ == len(losses) == np.argmin(losses) + 4 < 200
+    training, validation = parts
+    assert (len(training.x), len(validation.x)) == (540, 60)
+    model.model_.compile(loss="mse")
+    assert model.model_.evaluate(validation.x, validation.y) == pytest.approx(min(losses), rel=1e-6)  # of the best epoch
 
 
-def test_what_is_held_out_has_all_classes(recall, monkeypatch):
+def test_what_is_held_out_has_all_classes(recall, parts):
     x, _ = recall
     y = np.repeat(["often", "rare"], [570, 30])
-    seen = []
-    train = LSTMClassifier._train
-    monkeypatch.setattr(LSTMClassifier, "_train", lambda self, *args: (seen.append(args[3:]), train(self, *args))[1])
     LSTMClassifier(**QUICK, early_stopping=True, validation_fraction=0.2).fit(x, y)
-    ((training, validation),) = seen
-    assert np.bincount(training.y).tolist() == [456, 24]
-    assert np.bincount(validation.y).tolist() == [114, 6]
+    assert [np.bincount(part.y).tolist() for part in parts] == [[456, 24], [114, 6]]
 
 
 def test_parameters_reach_the_network(recall):

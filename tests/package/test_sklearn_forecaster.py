@@ -73,6 +73,19 @@ def test_a_trend_is_followed():
     assert np.abs(model.predict(y=y[:395]) - y[395:]).max() < 3
 
 
+def test_each_step_ahead_has_its_own_forecast():
+    y = 10 * np.sin(2 * np.pi * np.arange(400) / 7)
+    model = LSTMForecaster(14, 4, dropout=0.0, learning_rate=0.01, random_state=0).fit(y[:300])
+    assert np.abs(model.predict() - y[300:304]).max() < 1
+
+
+def test_quantiles_that_would_cross_are_sorted(walk):
+    y, _ = walk
+    quantiles = [0.5, *np.linspace(0.51, 0.6, 10)]
+    model = LSTMForecaster(**{**QUICK, "epochs": 1}, quantiles=quantiles).fit(y)
+    assert (np.diff(model.predict_rolling(y), axis=2) >= 0).all()
+
+
 def test_forecasts_agree(walk):
     y, X = walk
     model = LSTMForecaster(**QUICK).fit(y[:300], X[:300])
