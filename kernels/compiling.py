@@ -16,12 +16,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite
 import numba
 import numba.core.compiler
-from numba.core import caching, types
+from numba.core import caching, types, typing
 from numba.core.ccallback import CFunc
 
 from . import target
@@ -126,22 +126,56 @@ class _CacheFiles(caching.CompileResultCacheImpl):  # type: ignore[misc]
             numba.config.CACHE_LOCATOR_CLASSES = before
 
 
+class Specialisation(NamedTuple):
+    """One kernel for arguments of certain types, and how this process came by it."""
+
+    kernel: str
+    types: str  # what its arguments are, as far as they differ from kernel to kernel
+    seconds: float  # that compiling took, with all that is compiled on its way, or else reading
+    source: str  # "found" on disk; "compiled", and kept there; "not kept": compiled, but its file could not be written
+
+
+specialisations: list[Specialisation] = []  # of this process, in the order in which they were ready
+
+
+def _told_apart(signature: Any) -> str:
+    """Return the types by which a kernel's specialisations differ: params namedtuples and the numbers in arrays, once each."""
+    kinds = []
+    for kind in signature.args if isinstance(signature, typing.Signature) else signature:
+        if isinstance(kind, types.BaseNamedTuple):
+            kinds.append(kind.instance_class.__name__)
+        elif isinstance(kind, types.Array | types.CPointer):
+            kinds.append(str(kind.dtype))
+    return " ".join(dict.fromkeys(kind for kind in kinds if kind != "Runtime"))
+
+
 class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
     """Numba's cache of one function, for which an unreadable or unwritable file means "not cached"."""
 
     _impl_class = _CacheFiles
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        self._start = time.perf_counter()
         try:
-            return super().load_overload(sig, target_context)
+            found = super().load_overload(sig, target_context)
         except Exception:  # a truncated or foreign file: any exception that unpickling can raise
             return None
+        if found is not None:
+            self._note(sig, "found")
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        source = "compiled"
         try:
             super().save_overload(sig, data)
         except Exception:  # a full or read-only disk, or an index file that cannot be read back
             self.disable()
+            source = "not kept"
+        self._note(sig, source)
+
+    def _note(self, sig: Any, source: str) -> None:
+        seconds = time.perf_counter() - self._start
+        specialisations.append(Specialisation(self._py_func.__name__.strip("_"), _told_apart(sig), seconds, source))
 
 
 _OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}

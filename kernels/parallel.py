@@ -52,12 +52,18 @@ def _run_parts(kernel, arguments, total, parts):
         _call_part(kernel, arguments, total * part // parts, total * (part + 1) // parts)
 
 
+# By their symbols, which Numba sets as its threads start. numba.set_num_threads holds an address of this process: what calls
+# it is not cached.
+_get_mask = types.ExternalFunction("get_num_threads", types.int32())
+_set_mask = types.ExternalFunction("set_num_threads", types.void(types.int32))
+
+
 def _region(kernel, arguments, total, parts, threads):
     """Run `kernel` over 0..total in `parts` parts on at most `threads` threads, and put the caller's mask back."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads)
+    before = _get_mask()
+    _set_mask(threads)
     _run_parts(kernel, arguments, total, parts)
-    numba.set_num_threads(before)
+    _set_mask(before)
 
 
 _REGION = CFunction(_region, types.void(types.voidptr, types.voidptr, types.intp, types.intp, types.intp))
@@ -65,6 +71,7 @@ _REGION = CFunction(_region, types.void(types.voidptr, types.voidptr, types.intp
 
 def region_address() -> int:
     """Return the address of the parallel region; the first call starts Numba's threads."""
+    numba.get_num_threads()
     return _REGION.address
 
 
