@@ -139,14 +139,14 @@ specialisations: list[Specialisation] = []  # of this process, in the order in w
 
 
 def _told_apart(signature: Any) -> str:
-    """Return the types by which a kernel's specialisations differ: params namedtuples and the numbers in arrays, once each."""
-    kinds = []
+    """Return by which types a kernel's specialisations differ: params namedtuples, and the numbers in arrays."""
+    parameters, numbers = [], []
     for kind in signature.args if isinstance(signature, typing.Signature) else signature:
         if isinstance(kind, types.BaseNamedTuple):
-            kinds.append(kind.instance_class.__name__)
+            parameters.append(kind.instance_class.__name__)
         elif isinstance(kind, types.Array | types.CPointer):
-            kinds.append(str(kind.dtype))
-    return " ".join(dict.fromkeys(kind for kind in kinds if kind != "Runtime"))
+            numbers.append(str(kind.dtype))
+    return " ".join(dict.fromkeys(name for name in parameters + numbers if name != "Runtime"))
 
 
 class _KernelCache(caching.FunctionCache):  # type: ignore[misc]

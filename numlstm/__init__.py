@@ -19,6 +19,7 @@ _DEFINED_IN = {
     "layers": ("LSTM", "Dense", "Dropout", "Embedding", "Input"),
     "trainer": ("History", "Trainer"),
     "files": ("FileFormatError",),
+    "_warm": ("warm",),
 }
 _MODULES = (
     "backend",
@@ -67,6 +68,7 @@ __all__ = [
     "set_num_threads",
     "trainer",
     "utils",
+    "warm",
 ]
 
 
@@ -113,6 +115,7 @@ if TYPE_CHECKING:
         trainer,
         utils,
     )
+    from ._warm import warm
     from .files import FileFormatError
     from .layers import LSTM, Dense, Dropout, Embedding, Input
     from .models import Sequential, load

@@ -1,4 +1,4 @@
-"""The command line: ``numlstm train``, ``numlstm predict`` and ``numlstm info``.
+"""The command line: ``numlstm train``, ``predict``, ``info`` and ``warm``.
 
 What goes wrong is said in one line on stderr, with exit status 2; an interruption ends with 130.
 """
@@ -44,6 +44,11 @@ _PREDICT = """\
 Forecast what follows the last row of a CSV file, with a model of
 `numlstm train`: as CSV, with dates, in the units of the file."""
 _INFO = "Show versions, what numlstm found of this CPU, and where machine code is kept."
+_WARM = """\
+Compile ahead what models and functions need, and keep it in the cache folder
+(`numlstm info` names it, NUMLSTM_CACHE_DIR moves it): processes that begin later
+compile nothing. For images of containers and for CI. The machine code is for
+this kind of CPU and these versions of numlstm, Numba and Python."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -141,6 +146,13 @@ def _parser() -> _Parser:
     predict.set_defaults(run=_predict)
     info = commands.add_parser("info", help="what numlstm found on this machine", description=_INFO)
     info.set_defaults(run=_info)
+    warm = commands.add_parser("warm", help="compile ahead", description=_WARM, formatter_class=layout)
+    kinds = ("float32", "float64")
+    warm.add_argument(
+        "--dtype", nargs="+", choices=kinds, default=["float32"], help="of models and arrays (default: float32)"
+    )
+    warm.add_argument("-q", "--quiet", action="store_true", help="print nothing")
+    warm.set_defaults(run=_warm)
     return parser
 
 
@@ -275,3 +287,9 @@ def _info(_: argparse.Namespace) -> None:
     }
     for name, value in rows.items():
         print(textwrap.fill(f"{name:<17}{value}", 79, subsequent_indent=" " * 17, break_long_words=False))
+
+
+def _warm(arguments: argparse.Namespace) -> None:
+    from ._warm import warm
+
+    warm(arguments.dtype, verbose=int(not arguments.quiet))

@@ -1,5 +1,6 @@
-"""What `fit` shows while it runs."""
+"""What `fit` and `warm` show while they run."""
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,34 @@ class Bar(Silent):
     def report(self, logs: dict[str, float]) -> None:
         self._logs = logs
         self._bar.set_postfix_str(_text(logs, ", "), refresh=False)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class Tasks:
+    """A tqdm bar over named tasks, where stderr is a terminal, and lines on stdout."""
+
+    def __init__(self, verbose: int, count: int) -> None:
+        import tqdm
+
+        self._verbose, self._write = verbose, tqdm.tqdm.write
+        hidden = None if verbose else True  # None asks the terminal
+        self._bar = tqdm.tqdm(total=count, bar_format="{desc} |{bar}| {n_fmt}/{total_fmt}", leave=False, disable=hidden)
+
+    def begin(self, name: str) -> None:
+        """Called before each task."""
+        self._bar.set_description_str(name)
+
+    def end(self) -> None:
+        """Called after each task."""
+        self._bar.update()
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        if self._verbose:
+            self._write(line)
+            sys.stdout.flush()
 
     def close(self) -> None:
         self._bar.close()
