@@ -40,18 +40,19 @@ class WorkerError(RuntimeError):
 class Worker:
     """A process that holds one engine and computes only when asked."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name, self.idle = name, []
+    def __init__(self, engine: str, threads: int, name: str | None = None, **environment: str) -> None:
+        self.name, self.idle = name or engine, []
         counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMLSTM_NUM_THREADS")
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), name, str(threads)],
+            [sys.executable, str(HERE / "worker.py"), engine, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **dict.fromkeys(counts, str(threads))},
+            env={**os.environ, **dict.fromkeys(counts, str(threads)), **environment},
         )
         greeting = self._answer()
         self.absent: str | None = greeting.get("absent")
+        self.files: dict[str, str] = greeting.get("files", {})
 
     def ask(self, op: str, **request: Any) -> dict[str, Any]:
         try:
@@ -219,7 +220,7 @@ def _report(
         report.update_readme(HERE.parent / "README.md", text)
 
 
-def _shapes(word: str) -> list[Shape]:
+def shapes(word: str) -> list[Shape]:
     if word == "all":
         return problem.SHAPES
     if word in problem.GROUPS:
@@ -234,7 +235,7 @@ def _shapes(word: str) -> list[Shape]:
     return [shape]
 
 
-def _positive(word: str) -> int:
+def positive(word: str) -> int:
     if not word.isdigit() or int(word) < 1:
         raise argparse.ArgumentTypeError(f"{word!r} is not a positive integer")
     return int(word)
@@ -243,10 +244,10 @@ def _positive(word: str) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cpus = report.available_cpus()
-    parser.add_argument("--threads", type=_positive, default=min(2, cpus), help="threads of every engine (%(default)s)")
+    parser.add_argument("--threads", type=positive, default=min(2, cpus), help="threads of every engine (%(default)s)")
     parser.add_argument(
         "--shapes",
-        type=_shapes,
+        type=shapes,
         nargs="+",
         metavar="SHAPE",
         help="all (the default), one, small, large, or N,T,I,H: batch, steps, input features, hidden units",
@@ -254,7 +255,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quantities", nargs="+", choices=report.QUANTITIES, default=list(report.QUANTITIES), help="what to time (both)"
     )
-    parser.add_argument("--rounds", type=_positive, help="timed runs of each engine at each shape (7)")
+    parser.add_argument("--rounds", type=positive, help="timed runs of each engine at each shape (7)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number there")
     parser.add_argument("--quick", action="store_true", help="a smoke run of seconds: two shapes and short runs")
     parser.add_argument("--update-readme", action="store_true", help="put the whole tables into benchmarks/README.md")

@@ -53,9 +53,9 @@ def _spin(starts, operands, out, steps):
 class Peak:
     """Threads that wait at a barrier and then multiply and add for a few milliseconds."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, dtype: str = "float32") -> None:
         self._threads = threads
-        self._width = tile.target.lanes("float32")
+        self._dtype, self._width = np.dtype(dtype), tile.target.lanes(dtype)
         self._round(1)  # compiles
 
     def gflops(self, seconds: float) -> float:
@@ -70,9 +70,9 @@ class Peak:
         barrier, spans = threading.Barrier(self._threads), []
 
         def work():
-            starts = np.linspace(0.1, 0.9, CHAINS).astype(np.float32)
-            operands = np.repeat(np.float32([0.5, 0.25]), self._width)
-            out = np.empty(self._width, np.float32)
+            starts = np.linspace(0.1, 0.9, CHAINS).astype(self._dtype)
+            operands = np.repeat(np.array([0.5, 0.25], self._dtype), self._width)
+            out = np.empty(self._width, self._dtype)
             barrier.wait()
             start = time.perf_counter()
             _spin(starts, operands, out, steps)

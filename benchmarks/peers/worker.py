@@ -54,6 +54,22 @@ class Numlstm:
 
         return Task(run, lambda result: {"y": result[0], **{name: getattr(result[1], name) for name in _GRADIENTS}})
 
+    def training_step(self, given: Problem) -> Task:
+        """Gradient descent on the mean squared error, whose rate makes of that mean half the sum; then steps of size 0."""
+        import numlstm
+
+        layer = numlstm.LSTM(given.W_hh.shape[1], return_sequences=True, input_shape=given.x.shape[1:])
+        model = numlstm.Sequential([layer], dtype=given.x.dtype)
+        layer.set_weights([given.W_ih.T, given.W_hh.T, given.b])
+        optimizer = numlstm.optimizers.SGD(given.dy.size / 2)
+        trainer = numlstm.Trainer(model, optimizer, "mse")
+
+        def weights(_: float) -> dict[str, np.ndarray]:
+            optimizer.learning_rate = 0.0
+            return dict(zip(("W_ih", "W_hh", "b"), (array.T for array in layer.get_weights()), strict=True))
+
+        return Task(lambda: trainer.step(given.x, given.dy), weights)
+
 
 class Torch:
     packages = ("torch",)
@@ -173,10 +189,10 @@ class Server:
         if engine == "peak":
             from peak import Peak
 
-            self.versions, self._peak = {}, Peak(threads)
+            self.files, self._peak = {}, Peak(threads)
             return
         self._engine = ENGINES[engine](threads)
-        self.versions = {name: importlib.import_module(name).__version__ for name in self._engine.packages}
+        self.files = {name: importlib.import_module(name).__file__ for name in self._engine.packages}
 
     def prepare(self, shape: list[int], quantity: str, reference: str) -> dict[str, Any]:
         """Build the task and compare one run of it with the reference's arrays."""
@@ -206,7 +222,7 @@ def main() -> None:
         server = Server(engine, threads)
     except ImportError as error:
         return answer({"absent": str(error)})
-    answer({"versions": server.versions})
+    answer({"files": server.files})
     gc.disable()
     before = time.process_time(), time.perf_counter()
     for line in sys.stdin:

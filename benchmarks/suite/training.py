@@ -4,15 +4,15 @@ import functools
 
 import numpy as np
 
-from numlstm import LSTM, Dense, Sequential, Trainer, utils
-
 _SEQUENCES, _STEPS, _BATCH = 1024, 60, 32
 _LARGEST_LOSS = 0.5  # after 20 epochs; guessing the mean gives 1
 
 
 @functools.cache  # asv calls setup before every sample
-def _learnt() -> tuple[Trainer, np.ndarray, np.ndarray]:
+def _learnt():
     """Return a trainer that has learnt something, and data. All its memory is taken and touched."""
+    from numlstm import LSTM, Dense, Sequential, Trainer, utils
+
     utils.set_random_seed(1997)
     rng = np.random.default_rng(1997)
     x = rng.standard_normal((_SEQUENCES, _STEPS, 1)).astype(np.float32)
