@@ -122,8 +122,9 @@ def _call_functions(dtype: np.dtype[Any]) -> None:
         shapes = (4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,)
         weights = functional.LSTMWeights(*(np.zeros(shape, dtype) for shape in shapes))
         x = np.zeros((batch, steps, inputs), dtype)
-        out = functional.lstm(x, weights)
-        functional.lstm_backward(out.tape, out.y)
+        for recompute in (None, "gates"):
+            out = functional.lstm(x, weights, recompute=recompute)
+            functional.lstm_backward(out.tape, out.y)
         functional.lstm(x, functional.pack(weights), tape=False)
 
 
