@@ -260,10 +260,12 @@ def loss(runtime, loss, prediction, target, weights, scale, gradient, values):
 
 
 @entry
-def update(runtime, rule, parameters, gradient, slots, scale, bound):
-    """updates.update over the vectors of a parameter."""
-    vectors = -(-gradient.shape[0] // lanes(gradient))
-    _deal(updates.update, runtime, 0, vectors, (rule, parameters, gradient, slots, scale, bound))
+def update(runtime, rule, table, gradient, slots, factors, bound):
+    """updates.update over the vectors of all parameters."""
+    width, vectors = lanes(gradient), 0
+    for k in range(table.shape[0]):
+        vectors += -(-table[k, 1] // width)
+    _deal(updates.update, runtime, 0, vectors, (rule, table, gradient, slots, factors, bound))
 
 
 @entry

@@ -367,6 +367,27 @@ def _copy_elements(builder, source, destination, count):
         builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(destination, [loop.index]))
 
 
+def _array_of(context, builder, kind, data, length):
+    """Return a 1-D array of memory that nobody else manages."""
+    array, size = context.make_array(kind)(context, builder), int_constant(kind.dtype.bitwidth // 8)
+    context.populate_array(array, data=data, shape=[length], strides=[size], itemsize=size, meminfo=None)
+    return array._getvalue()
+
+
+@intrinsic
+def array_at(typingctx, like, address, length):
+    """Return the 1-D array of `length` elements, of like's type, that begins at an address."""
+    if not is_float_array(like):
+        return None
+    kind = types.Array(like.dtype, 1, "C")
+
+    def emit(context, builder, sig, args):
+        data = builder.inttoptr(args[1], SCALARS[like.dtype].as_pointer())
+        return _array_of(context, builder, kind, data, args[2])
+
+    return signature(kind, like, types.intp, types.intp), emit
+
+
 @intrinsic
 def stack_array(typingctx, like, vectors):
     """Return an uninitialised 1-D array of `vectors` (a literal) vectors on the stack, alive until its function returns."""
@@ -380,16 +401,8 @@ def stack_array(typingctx, like, vectors):
         with builder.goto_entry_block():  # cgutils.alloca_once would also fill it with zeros, element by element
             place = builder.alloca(ir.ArrayType(scalar, length))
         place.align = 64
-        array = context.make_array(kind)(context, builder)
-        context.populate_array(
-            array,
-            data=builder.bitcast(place, scalar.as_pointer()),
-            shape=[int_constant(length)],
-            strides=[int_constant(like.dtype.bitwidth // 8)],
-            itemsize=int_constant(like.dtype.bitwidth // 8),
-            meminfo=None,
-        )
-        return array._getvalue()
+        data = builder.bitcast(place, scalar.as_pointer())
+        return _array_of(context, builder, kind, data, int_constant(length))
 
     return signature(kind, like, vectors), emit
 

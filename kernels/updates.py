@@ -9,7 +9,7 @@ import numpy as np
 from numba.extending import overload
 
 from .compiling import jit
-from .simd import clamp, constant, lanes, load_first, splat, sqrt, stack_array, store, store_first
+from .simd import array_at, clamp, constant, lanes, load_first, splat, sqrt, stack_array, store, store_first
 
 SUM_LENGTH = 4096  # elements in one partial sum of squares
 
@@ -91,33 +91,46 @@ def _choose_rule(rule, like, p, g, a, b):
 
 
 @jit
-def update(tile, rule, parameters, gradient, slots, scale, bound, start, stop):
-    """Move vectors `start` to `stop` of the parameters by one step.
+def update(tile, rule, table, gradient, slots, factors, bound, start, stop):
+    """Move vectors `start` to `stop` by one step; each parameter's are counted on from those before it.
 
     rule : one of this module's namedtuples
-    parameters : any shape, P elements; gradient : (P,)
-    slots : (S, P)  what the rule keeps, updated
-    scale : the gradient is multiplied by it; bound : and then limited to -bound..bound, unless that is 0
+    table : (K, 2) int64  address and number of elements of each parameter; they are P together
+    gradient : (P,)  of the parameters, one after the other; multiplied by its parameter's of the factors (K,) float64
+    slots : (S, P) by its size  S numbers for each element of the first parameter, then of the second, ..; updated
+    bound : the gradient is then limited to -bound..bound, unless that is 0
     """
-    width, size = lanes(parameters), gradient.shape[0]
-    factor, limit = splat(gradient, gradient.dtype.type(scale)), splat(gradient, gradient.dtype.type(bound))
-    for vector in range(start, stop):
-        at = vector * width
-        count = size - at
-        g = load_first(gradient, at, count) * factor
-        if bound > 0:
-            g = clamp(g, limit)
-        a = b = constant(g, 0)
-        if slots.shape[0] > 0:
-            a = load_first(slots, at, count)
-        if slots.shape[0] > 1:
-            b = load_first(slots, size + at, count)
-        p, a, b = moved(rule, gradient, load_first(parameters, at, count), g, a, b)
-        store_first(parameters, at, p, count)
-        if slots.shape[0] > 0:
-            store_first(slots, at, a, count)
-        if slots.shape[0] > 1:
-            store_first(slots, size + at, b, count)
+    width, first, at = lanes(gradient), 0, 0
+    for k in range(table.shape[0]):
+        size = table[k, 1]
+        vectors = -(-size // width)
+        parameter = array_at(gradient, table[k, 0], size)
+        factor = gradient.dtype.type(factors[k])
+        for vector in range(max(0, start - first), min(vectors, stop - first)):
+            _update_vector(rule, parameter, vector * width, gradient, at, slots, factor, bound)
+        first += vectors
+        at += size
+
+
+@jit
+def _update_vector(rule, parameter, i, gradient, at, slots, factor, bound):
+    """Move elements from `i` on of a parameter whose gradient begins at `at`."""
+    size, count = parameter.shape[0], parameter.shape[0] - i
+    slots_at = slots.shape[0] * at + i
+    g = load_first(gradient, at + i, count) * splat(gradient, factor)
+    if bound > 0:
+        g = clamp(g, splat(gradient, gradient.dtype.type(bound)))
+    a = b = constant(g, 0)
+    if slots.shape[0] > 0:
+        a = load_first(slots, slots_at, count)
+    if slots.shape[0] > 1:
+        b = load_first(slots, slots_at + size, count)
+    p, a, b = moved(rule, gradient, load_first(parameter, i, count), g, a, b)
+    store_first(parameter, i, p, count)
+    if slots.shape[0] > 0:
+        store_first(slots, slots_at, a, count)
+    if slots.shape[0] > 1:
+        store_first(slots, slots_at + size, b, count)
 
 
 @jit

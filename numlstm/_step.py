@@ -38,7 +38,7 @@ class _Shape(NamedTuple):
 class Step:
     """A model's parameters, their gradients and what the optimiser keeps of them, and the passes that change them.
 
-    slots : (S, P) for each parameter, with S numbers for each of its P elements
+    gradient : (P,)  of all parameters; slots : (S, p) for each one, with S numbers for each of its p elements
     """
 
     def __init__(self, model: "Sequential", loss: Loss, metrics: Sequence[Metric], slots: int, seed: int) -> None:
@@ -52,12 +52,9 @@ class Step:
         self._buffers: dict[Any, Array] = {}
         self._states: dict[int, tuple[Array, Array]] = {}  # by layer, what a piece of a batch leaves to the next
         parameters = [p for layer in model.layers for p in layer.parameters.values()]
-        sizes = [p.size for p in parameters]
-        self.parameters = [p.reshape(-1) for p in parameters]
-        self.gradient = aligned_empty((sum(sizes),), model.dtype)
-        self.gradients = np.split(self.gradient, np.cumsum(sizes)[:-1]) if sizes else []
-        self.slots = [np.zeros((slots, size), model.dtype) for size in sizes]
-        views = iter(self.gradients)
+        self._updates = backend.Updates(parameters, slots, model.dtype)
+        self.gradient, self.slots = self._updates.gradient, self._updates.slots
+        views = iter(self._updates.gradients)
         self._by_layer = [{n: next(views).reshape(p.shape) for n, p in layer.parameters.items()} for layer in model.layers]
 
     # --- data ---
@@ -183,21 +180,14 @@ class Step:
     def update(self, rule: Any, scale: float, norm: float | None, each_norm: float | None, bound: float | None) -> None:
         """Move the parameters by their gradients times `scale`, after clipping by norm, each one's norm, or value."""
         if norm is not None:
-            scale *= _shrink(backend.norm(self.gradient) * scale, norm)
-        for parameter, gradient, slots in zip(self.parameters, self.gradients, self.slots, strict=True):
-            factor = scale if each_norm is None else scale * _shrink(backend.norm(gradient) * scale, each_norm)
-            backend.update(rule, parameter, gradient, slots, factor, bound or 0.0)
+            scale *= backend.shrink(backend.norm(self.gradient) * scale, norm)
+        self._updates.apply(rule, scale, each_norm, bound or 0.0)
 
 
 def _make_room(kept: dict[Any, Any]) -> None:
     """Forget all that is kept for shapes where there are too many of them."""
     if len(kept) >= _MOST_SHAPES:
         kept.clear()
-
-
-def _shrink(norm: float, limit: float) -> float:
-    """Return by what to multiply a gradient of some norm, so that it has at most `limit`."""
-    return limit / norm if norm > limit else 1.0
 
 
 def is_fused(layers: Sequence[Layer], loss: Loss) -> bool:

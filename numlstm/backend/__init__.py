@@ -7,7 +7,7 @@ from the function `take` that it is made with, and is good for batches of the on
 from .feedforward import ACTIVATIONS, Dense, drop, gather, scatter
 from .recurrent import Recurrent, States, empty_cell, pack
 from .runtime import describe
-from .training import LOSSES, RULES, SLOTS, norm, run_loss, update
+from .training import LOSSES, RULES, SLOTS, Updates, norm, run_loss, shrink
 
 __all__ = [
     "ACTIVATIONS",
@@ -17,6 +17,7 @@ __all__ = [
     "Dense",
     "Recurrent",
     "States",
+    "Updates",
     "describe",
     "drop",
     "empty_cell",
@@ -25,5 +26,5 @@ __all__ = [
     "pack",
     "run_loss",
     "scatter",
-    "update",
+    "shrink",
 ]

@@ -1,10 +1,13 @@
 """Losses, updates of parameters, and the size of a gradient."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from numlstm._validate import Array
+from numlstm._workspace import aligned_empty
 from numlstm.kernels import losses, parallel, target, updates
 
 from .runtime import elementwise
@@ -26,11 +29,41 @@ def run_loss(
     return float(parallel.loss(run, loss, prediction, labels, weights, scale, gradient, values))
 
 
-def update(rule: Any, parameters: Array, gradient: Array, slots: Array, scale: float, bound: float) -> None:
-    """Move parameters by one step against their gradient (P,), multiplied by `scale` and limited to `bound` unless 0."""
-    vectors = -(-gradient.size // target.lanes(gradient.dtype))
-    run = elementwise(vectors, gradient.size, gradient.dtype)
-    parallel.update(run, rule, parameters, gradient, slots, scale, bound)
+class Updates:
+    """Parameters that move together: their gradients, and what a rule keeps of them.
+
+    Parameters are changed in place, so they must be C-contiguous; they have P elements together.
+
+    gradient : (P,)  of all of them, one after the other; gradients : (p,) each, its parts
+    slots : (S, p) each, zeros
+    """
+
+    def __init__(self, parameters: Sequence[Array], slots: int, dtype: np.dtype[Any]) -> None:
+        self._parameters = list(parameters)  # whose addresses are in the table
+        bounds = list(itertools.accumulate((p.size for p in self._parameters), initial=0))
+        parts = list(itertools.pairwise(bounds))
+        self.gradient = aligned_empty((bounds[-1],), dtype)
+        self.gradients = [self.gradient[start:stop] for start, stop in parts]
+        kept = np.zeros(slots * bounds[-1], dtype)
+        self.slots = [kept[slots * start : slots * stop].reshape(slots, stop - start) for start, stop in parts]
+        self._slots = kept.reshape(slots, bounds[-1])
+        self._table = np.array([(p.ctypes.data, p.size) for p in self._parameters], np.int64).reshape(-1, 2)
+        self._factors = np.empty(len(parts))
+
+    def apply(self, rule: Any, scale: float, each_norm: float | None, bound: float) -> None:
+        """Move the parameters by a step against their gradients times `scale`, limited each to a norm, and to `bound`."""
+        self._factors.fill(scale)
+        if each_norm is not None:
+            for k, gradient in enumerate(self.gradients):
+                self._factors[k] *= shrink(norm(gradient) * scale, each_norm)
+        size, dtype = self.gradient.size, self.gradient.dtype
+        run = elementwise(-(-size // target.lanes(dtype)), size, dtype)
+        parallel.update(run, rule, self._table, self.gradient, self._slots, self._factors, bound)
+
+
+def shrink(norm: float, limit: float) -> float:
+    """Return by what to multiply a gradient of some norm, so that it has at most `limit`."""
+    return limit / norm if norm > limit else 1.0
 
 
 def norm(gradient: Array) -> float:

@@ -33,7 +33,7 @@ def guarded(shape, dtype, fill=np.nan):
 
 class Guarded:
     def __getattr__(self, name): return getattr(np, name)
-    def empty(self, shape, dtype): return guarded(shape, dtype)
+    def empty(self, shape, dtype=float): return guarded(shape, dtype)
     def zeros(self, shape, dtype): return guarded(shape, dtype, 0)
     def empty_like(self, a): return guarded(a.shape, a.dtype)
     def zeros_like(self, a): return guarded(a.shape, a.dtype, 0)
@@ -66,16 +66,19 @@ print("done")
 
 WHOLE_MODEL = """
 from numlstm import Dense, Dropout, Embedding, LSTM, Sequential, Trainer, _step, layers
+from numlstm.backend import training
 
 class GuardedArena:
     taken = nbytes = 0
     def restart(self): pass
     def take(self, shape, dtype): return guarded(shape, dtype)
 
-def guard():
-    _step.np, _step.Arena, _step.aligned_empty, layers.base.aligned_empty = Guarded(), GuardedArena, guarded, guarded
+places = [(_step, "np"), (training, "np"), (_step, "Arena"), *((m, "aligned_empty") for m in (_step, training, layers.base))]
+guards = [Guarded(), Guarded(), GuardedArena, guarded, guarded, guarded]
+before = [getattr(*place) for place in places]
 
-before = _step.np, _step.Arena, _step.aligned_empty, layers.base.aligned_empty
+def put(values):
+    for place, value in zip(places, values, strict=True): setattr(*place, value)
 rng = np.random.default_rng(0)
 
 def train(size, dtype, activation, loss, optimizer):
@@ -101,10 +104,10 @@ for number, (activation, loss, optimizer) in enumerate(cases):
     for dtype in ("float32", "float64"):
         size = (1, 1, 1, 1, 1 if number == 0 else 2) if number < 2 else tuple(map(int, rng.integers(2, (9, 6, 20, 40, 90))))
         numlstm.set_num_threads(int(rng.integers(1, 4)))
-        _step.np, _step.Arena, _step.aligned_empty, layers.base.aligned_empty = before
+        put(before)
         want = list(train(size, dtype, activation, loss, optimizer))
         for at_end in (True, False):
-            guard()
+            put(guards)
             for got, expected in zip(train(size, dtype, activation, loss, optimizer), want, strict=True):
                 np.testing.assert_array_equal(got, expected)
 print("done")

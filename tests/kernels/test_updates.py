@@ -33,7 +33,8 @@ def test_nothing_past_the_parameters_is_written(rng, rule, dtype):
         slots = updates.SLOTS[type(rule)]
         memory, kept = np.full(size + 64, 7, dtype), np.full(slots * size + 64, 7, dtype)
         memory[:size], kept[: slots * size] = 0, 0
-        gradient = rng.standard_normal(size).astype(dtype)
-        parallel.update(ONE_PART, rule, memory[:size], gradient, kept[: slots * size].reshape(slots, size), 1.0, 0.0)
+        gradient, table = rng.standard_normal(size).astype(dtype), np.array([[memory.ctypes.data, size]])
+        kept_by_rule = kept[: slots * size].reshape(slots, size)
+        parallel.update(ONE_PART, rule, table, gradient, kept_by_rule, np.ones(1), 0.0)
         assert (memory[size:] == 7).all() and (kept[slots * size :] == 7).all()
         assert (np.sign(memory[:size]) == -np.sign(gradient)).all()

@@ -60,9 +60,10 @@ RULES = {
 def _moved(optimizer, p, gradients, scale=1.0, bound=0.0):
     """Return parameters after a step for each gradient."""
     p = p.copy()
-    slots = np.zeros((backend.SLOTS[type(optimizer.rule(0))], p.size), p.dtype)
+    updates = backend.Updates([p], backend.SLOTS[type(optimizer.rule(0))], p.dtype)
     for step, g in enumerate(gradients):
-        backend.update(optimizer.rule(step), p, g, slots, scale, bound)
+        updates.gradient[...] = g.ravel()
+        updates.apply(optimizer.rule(step), scale, None, bound)
     return p
 
 
@@ -94,6 +95,23 @@ def test_the_same_bits_at_any_thread_count(rng):
     assert_same_bits(results[0], results[1])
     assert_same_bits(results[0], results[2])
     assert float(results[0][1]) == pytest.approx(np.linalg.norm(gradients[0].astype(np.float64)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_parameters_move_together_as_each_would_alone(rng, monkeypatch, name, threads):
+    """Of sizes that are no whole vectors, so that parts of the work begin within a parameter and at its bounds."""
+    monkeypatch.setattr("numlstm.backend.runtime.WORTH_A_THREAD", 1)
+    numlstm.set_num_threads(threads)
+    optimizer = RULES[name][0]
+    parameters = [rng.standard_normal(shape).astype(np.float32) for shape in ((3, 7), (1,), (0,), (64,), (5, 33))]
+    gradients = [rng.standard_normal((4, p.size)).astype(np.float32) for p in parameters]
+    want = [_moved(optimizer, p, g.reshape(4, *p.shape)) for p, g in zip(parameters, gradients, strict=True)]
+    updates = backend.Updates(parameters, backend.SLOTS[type(optimizer.rule(0))], np.dtype(np.float32))
+    for step in range(4):
+        updates.gradient[...] = np.concatenate([g[step] for g in gradients])
+        updates.apply(optimizer.rule(step), 1.0, None, 0.0)
+    assert_same_bits(tuple(parameters), tuple(want))
 
 
 def test_a_nan_moves_its_own_parameter_alone():

@@ -157,9 +157,10 @@ def test_optimizers(rng, name):
     p = rng.standard_normal(37)
     twin = torch.tensor(p, requires_grad=True)
     torch_steps = torch_optimizer([twin])
-    slots = np.zeros((backend.SLOTS[type(optimizer.rule(0))], p.size))
+    updates = backend.Updates([p], backend.SLOTS[type(optimizer.rule(0))], p.dtype)
     for step, gradient in enumerate(rng.standard_normal((STEPS, 37))):
-        backend.update(optimizer.rule(step), p, gradient, slots, 1.0, 0.0)
+        updates.gradient[...] = gradient
+        updates.apply(optimizer.rule(step), 1.0, None, 0.0)
         twin.grad = torch.from_numpy(gradient)
         torch_steps.step()
         np.testing.assert_allclose(p, twin.detach().numpy(), rtol=1e-12, atol=1e-13)
