@@ -187,12 +187,6 @@ def pack_cell(runtime, W_ih, W_hh, b, cell):
 
 
 @entry
-def pack_columns(runtime, matrix, panels):
-    """layout.pack_columns over all panels."""
-    _deal(layout.pack_columns, runtime, 0, panels.shape[0], (matrix, panels))
-
-
-@entry
 def weight_gradients(runtime, window, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
@@ -208,9 +202,18 @@ def dense(runtime, x, panels, bias, y):
 
 
 @entry
-def pack_rows(runtime, weights, panels):
-    """layout.pack_rows over all panels."""
+def pack_dense(runtime, weights, b, panels, bias):
+    """layout.pack_rows over all panels, and b (C,), or zeros for (0,), to the padded bias."""
     _deal(layout.pack_rows, runtime, 0, panels.shape[0], (weights, panels))
+    for column in range(bias.shape[0]):
+        bias[column] = b[column] if column < b.shape[0] else 0
+
+
+@entry
+def dense_inputs_gradient(runtime, dz, weights, panels, bias, dx):
+    """products.dense_rows over the rows (work 0), once layout.pack_columns has packed the weights (work 1)."""
+    _deal(layout.pack_columns, runtime, 1, panels.shape[0], (weights, panels))
+    _deal(products.dense_rows, runtime, 0, dz.shape[0], (dz, panels, bias, dx))
 
 
 @entry

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import passes
 from ._validate import Array
-from ._workspace import Take
+from ._workspace import Arena, Take
 from .layers import Layer
 
 
@@ -62,3 +62,40 @@ class Plan:
         """Return copies of the last h and c of the last layer, if it is one with states."""
         run = self.runs[-1]
         return run.last_states() if isinstance(run, passes.LSTMRun) else None
+
+
+class Predictor:
+    """Passes of a model without training, over batches of one shape at a time, on memory of their own.
+
+    layers, traits : for which it is good
+    """
+
+    def __init__(self, layers: list[Layer], traits: list[Any], dtype: np.dtype[Any]) -> None:
+        self.layers, self.traits = layers, traits
+        self._dtype, self._arena = dtype, Arena()
+        self._x: Array | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the memory."""
+        return self._arena.nbytes
+
+    def begin(self, x: Array) -> None:
+        """Prepare for batches like x, with the weights that there are now."""
+        if self._x is None or self._x.shape != x.shape:
+            self._arena.restart()
+            self._x = self._arena.take(x.shape, x.dtype)
+            self._plan = Plan(self.layers, x.shape, self._dtype, self._arena.take, training=False, raw=False)
+        self._plan.load()
+
+    def forward(self, x: Array) -> tuple[Array, ...]:
+        """Return the model's output, and the last states of a last layer that returns them. x is not referred to."""
+        assert self._x is not None
+        self._x[...] = x
+        y = self._plan.forward(self._x).copy()
+        states = self._plan.states() if self.layers[-1].return_state else None
+        return (y, *states) if states else (y,)
+
+    def release(self) -> None:
+        """Offer the memory for use by others; the predictor is of no more use."""
+        self._arena.release()

@@ -1,6 +1,7 @@
 """The only place that checks or coerces what users pass: TypeError for a dtype, ValueError for a shape or a value."""
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -51,6 +52,8 @@ def floating(name: str, value: object, like: tuple[str, np.dtype[Any]] | None = 
 
 def numeric(name: str, value: object, dtype: np.dtype[Any]) -> Array:
     """Return numbers of any kind as a C-contiguous array of the model's dtype: what models and layers take."""
+    if type(value) is np.ndarray and value.dtype == dtype:
+        return floating(name, value)
     array = _as_array(name, value, "numbers")
     if array.dtype == dtype:
         return floating(name, array)
@@ -93,8 +96,10 @@ def _as_array(name: str, value: object, kind: str) -> Array:
 
 def finite(name: str, array: Array) -> None:
     """Refuse NaN and infinity, naming the first place."""
+    if array.dtype.kind != "f":
+        return
     with np.errstate(all="ignore"):
-        if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
+        if math.isfinite(np.add.reduce(array, None, np.float64)):
             return
     bad = ~np.isfinite(array)
     if bad.any():

@@ -12,7 +12,8 @@ import numpy.typing as npt
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 _LEAST = 64 << 20  # bytes that may always be held
 _TIMES_LARGEST = 4  # as much again as the tapes of a few layers take
-_LEAST_BLOCK = 1 << 20  # bytes of an arena's blocks; up to the large ones they are powers of two, to be used again
+_LEAST_BLOCK = 1 << 16  # bytes of an arena's first block; up to the large ones they are powers of two, to be used again
+_USUAL_BLOCK = 1 << 20
 _LARGE_BLOCK = 1 << 26
 _MOST = 256  # of what is held
 
@@ -100,7 +101,8 @@ class Arena:
         while self._block < len(self._blocks) and self._used + size > self._blocks[self._block].nbytes:
             self._block, self._used = self._block + 1, 0
         if self._block == len(self._blocks):
-            length = max(_LEAST_BLOCK, 1 << (size - 1).bit_length() if size < _LARGE_BLOCK else size)
+            least = max(size, _LEAST_BLOCK, min(self.nbytes, _USUAL_BLOCK))
+            length = 1 << (least - 1).bit_length() if least < _LARGE_BLOCK else least
             block = borrow(("block", length))
             self._blocks.append(aligned_empty((length,), np.dtype(np.uint8)) if block is None else block)
         start, self._used = self._used, self._used + size

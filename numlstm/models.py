@@ -8,11 +8,11 @@ import numpy as np
 
 from . import _validate
 from ._validate import Array
-from ._workspace import Arena
 from .layers import Embedding, Input, Layer
 from .layers.base import Shape, fits, sample_shape, sizes_text
 
 if TYPE_CHECKING:
+    from ._plan import Predictor
     from .losses import Loss
     from .optimizers import Optimizer
     from .trainer import History, Trainer
@@ -21,6 +21,7 @@ __all__ = ["Sequential", "load", "load_model"]
 
 _PREDICT_ELEMENTS = 1 << 22  # of the widest layer's output in one batch of `predict`
 _PREDICT_ROWS = 1024
+_KEPT_BYTES = 1 << 20  # of memory that a model keeps from one small batch to the next
 
 
 class Sequential:
@@ -54,6 +55,8 @@ class Sequential:
         self.metadata: dict[str, Any] = {}
         self.stop_training = False
         self._input_shape: Shape | None = None
+        self._fitted: tuple[Any, ...] = (None,)  # what is known to fit: see `_fits`
+        self._predictors: list[Predictor] = []  # one at the most
         self.batch_size: int | None = None
         self._trainer: Trainer | None = None
         for layer in layers or ():
@@ -61,6 +64,10 @@ class Sequential:
 
     def __repr__(self) -> str:
         return f"Sequential([{', '.join(map(repr, self.layers))}])"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out memory that only serves speed."""
+        return {**self.__dict__, "_predictors": []}
 
     # --- building ---
 
@@ -112,14 +119,23 @@ class Sequential:
 
     def _build(self, shape: Shape) -> None:
         """Make weights that are missing, for samples of this shape; steps may differ from call to call."""
+        if self._fits(shape):
+            return
         if not self.layers:
             raise ValueError("the model has no layers: add some first")
         if self._input_shape is None:
             steps_first = len(shape) == 2 or isinstance(self.layers[0], Embedding)
             self._input_shape = (None, *shape[1:]) if steps_first else shape
+        output = shape
         for layer in self.layers:
-            layer.build(shape, self.dtype)
-            shape = layer.output_shape(shape)
+            layer.build(output, self.dtype)
+            output = layer.output_shape(output)
+        self._fitted = shape, list(self.layers), self._traits(), output  # the last is the shape of an output
+
+    def _fits(self, shape: Shape) -> bool:
+        """Return whether samples of this shape are known to fit the layers as they are: the last that came did."""
+        fitted = self._fitted
+        return bool(shape == fitted[0] and fitted[1] == self.layers and fitted[2] == self._traits())
 
     @property
     def built(self) -> bool:
@@ -141,6 +157,8 @@ class Sequential:
 
     def output_shape_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of one output from that of one sample."""
+        if self._fits(shape):
+            return self._fitted[3]  # type: ignore[no-any-return]
         for layer in self.layers:
             shape = layer.output_shape(shape)  # type: ignore[assignment]
         return shape
@@ -324,25 +342,37 @@ class Sequential:
         TypeError, ValueError
             For data that does not fit the model. NaN is let through: it makes its own row's output NaN and no other's.
         """
-        from ._plan import Plan
-
         array = self.cast("x", x)
         rows = self._predict_rows(array) if batch_size is None else _validate.whole("batch_size", batch_size)
-        arena = Arena()
+        predictor = self._predictor()
         parts: list[tuple[Array, ...]] = []
-        plan = None
         for start in range(0, max(1, len(array)), rows):
             batch = array[start : start + rows]
-            if plan is None or len(batch) != plan.output_shape[0]:
-                arena.restart()
-                plan = Plan(self.layers, batch.shape, self.dtype, arena.take, training=False, raw=False)
-                plan.load()
-            y = plan.forward(np.ascontiguousarray(batch)).copy()
-            states = plan.states() if self.layers[-1].return_state else None
-            parts.append((y, *states) if states else (y,))
-        arena.release()
+            if not parts or len(batch) != len(parts[-1][0]):
+                predictor.begin(batch)
+            parts.append(predictor.forward(batch))
+        if predictor.nbytes <= _KEPT_BYTES and not self._predictors:
+            self._predictors.append(predictor)
+        else:
+            predictor.release()
         results = [np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*parts, strict=True)]
         return results if len(results) > 1 else results[0]
+
+    def _predictor(self) -> "Predictor":
+        """Return a predictor for this call alone: the one that was kept, or, as when threads predict at once, a new one."""
+        from ._plan import Predictor
+
+        traits = self._traits()
+        try:
+            kept = self._predictors.pop()
+        except IndexError:
+            kept = None
+        if kept is not None and kept.layers == self.layers and kept.traits == traits:
+            return kept
+        return Predictor(list(self.layers), traits, self.dtype)
+
+    def _traits(self) -> list[Any]:
+        return [layer.traits(layer) for layer in self.layers]
 
     def _predict_rows(self, x: Array) -> int:
         if any(layer.stateful for layer in self.layers):

@@ -30,22 +30,22 @@ class Dense:
         panels = layout.column_panels_shape(inputs, outputs, dtype)  # what pack_rows fills for W has the same shape
         self._panels, self._bias = take(panels, dtype), take((panels[0] * panels[2],), dtype)
         self.y = take((rows, outputs), dtype)
+        self._no_bias = np.empty(0, dtype)
         if training:
             width = target.lanes(dtype)
             self._columns = take(layout.column_panels_shape(outputs, inputs, dtype), dtype)
-            self._no_bias = np.zeros(self._columns.shape[0] * self._columns.shape[2], dtype)
-            self._dz = take((rows, 1, 1, panels[0] * panels[2]), dtype)
+            self._zeros = np.zeros(self._columns.shape[0] * self._columns.shape[2], dtype)
+            self._dz = take((rows, panels[0] * panels[2]), dtype)
             self._sums = take((panels[0], inputs + 1, 4 * width), dtype)
             self._copies = take((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype)
-            self._no_state = np.empty((rows, 0), dtype)
+            self._tasks = panels[0] * gradients.chunk_count.py_func(inputs + 1, panels[0])
+            self._no_state = np.empty((rows, 1, 0), dtype), np.empty((rows, 0), dtype)
             self._no_weights = np.empty((outputs, 0), dtype)
 
     def load(self, W: Array, b: Array | None) -> None:
         """Bring the parameters into the kernels' layout."""
-        parallel.pack_rows(runtime(self._dtype, parts(self._panels.shape[0], 4 * W.size)), W, self._panels)
-        self._bias[:] = 0
-        if b is not None:
-            self._bias[: b.size] = b
+        run = runtime(self._dtype, parts(self._panels.shape[0], 4 * W.size))
+        parallel.pack_dense(run, W, self._no_bias if b is None else b, self._panels, self._bias)
 
     def forward(self, x: Array, activation: int) -> Array:
         """Return y, in memory that the next pass overwrites."""
@@ -66,22 +66,18 @@ class Dense:
 
         sums : gradients of W and b, with `add` accumulated into; dx : (R, K), or None to leave it out
         """
-        rows = dy.shape[0]
-        dz = self._dz.reshape(rows, -1)
+        (rows, outputs), dz = dy.shape, self._dz
         if activation == activations.LINEAR:
-            dz[:, : dy.shape[1]] = dy
-            dz[:, dy.shape[1] :] = 0
+            dz[:, :outputs] = dy
+            dz[:, outputs:] = 0
         else:
             parallel.differentiate(elementwise(rows, dy.size, self._dtype), activation, self.y, dy, dz)
-        tasks = self._sums.shape[0] * gradients.chunk_count.py_func(self._sums.shape[1], self._sums.shape[0])
-        split = min(parts(tasks, self._work), self._copies.shape[0])
         parallel.weight_gradients(
-            runtime(self._dtype, split),
+            runtime(self._dtype, min(parts(self._tasks, self._work), self._copies.shape[0])),
             _ONE_STEP,
-            self._dz,
+            dz.reshape(rows, 1, 1, -1),
             x.reshape(rows, 1, -1),
-            self._no_state.reshape(rows, 1, 0),
-            self._no_state,
+            *self._no_state,
             self._sums,
             self._copies,
             sums[0],
@@ -90,9 +86,8 @@ class Dense:
             add,
         )
         if dx is not None:
-            split = parts(self._columns.shape[0], 4 * W.size)
-            parallel.pack_columns(runtime(self._dtype, split), W, self._columns)
-            parallel.dense(runtime(self._dtype, parts(rows, self._work)), dz, self._columns, self._no_bias, dx)
+            run = runtime(self._dtype, parts(rows, self._work), parts(self._columns.shape[0], 4 * W.size))
+            parallel.dense_inputs_gradient(run, dz, W, self._columns, self._zeros, dx)
 
 
 def drop(key: int, rate: float, x: Array, y: Array) -> None:

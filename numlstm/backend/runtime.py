@@ -19,6 +19,8 @@ ELEMENT = 16  # multiply-adds that cost as much as reading, changing and writing
 
 def parts(most: int, multiply_adds: int) -> int:
     """Return into how many parts, at most so many, work of so many multiply-adds falls."""
+    if multiply_adds < 2 * WORTH_A_THREAD:  # at once, for small work is what this must not slow down
+        return 1
     return max(1, min(most, _threads.get_num_threads(), multiply_adds // WORTH_A_THREAD))
 
 

@@ -1,7 +1,8 @@
 """What every layer has: a configuration, parameters, and passes over batches of one shape."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class Layer:
     random = False  # whether training draws masks
     return_state = False
     stateful = False
+    traits: Callable[["Layer"], Any] = attrgetter("name")  # of a layer: what passes without training and shapes depend on
     _TRANSPOSED: frozenset[str] = frozenset()  # parameters that Keras keeps the other way round
 
     def __init__(self, name: str | None, input_shape: Sequence[int | None] | None, seed: int | None) -> None:

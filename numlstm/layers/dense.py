@@ -1,6 +1,7 @@
 """The dense layer."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ class Dense(Layer):
         Shape of one sample; without it, it is taken from the first data.
     """
 
+    traits = attrgetter("units", "use_bias", "activation")
     _TRANSPOSED = frozenset({"W"})
 
     def __init__(

@@ -1,6 +1,7 @@
 """The embedding layer."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class Embedding(Layer):
     input_shape : (T,), optional
         Shape of one sample, None for any T; without it, it is taken from the first data.
     """
+
+    traits = attrgetter("output_dim")
 
     def __init__(
         self,

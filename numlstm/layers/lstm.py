@@ -1,6 +1,7 @@
 """The LSTM layer."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,7 @@ class LSTM(Layer):
         Shape of one sequence, None for any T; without it, it is taken from the first data.
     """
 
+    traits = attrgetter("units", "use_bias", "return_sequences", "return_state", "go_backwards")
     _TRANSPOSED = frozenset({"W_ih", "W_hh"})
 
     def __init__(
