@@ -160,19 +160,19 @@ def backward(runtime, team, window, cell, weights, packed, dy, last, first, work
     """
     start, stop, y_start = window
     batch, units = z.shape[0], z.shape[3]
-    for i in range(2):
-        layout.pad_states(last[i], batch, work[i], units)
+    layout.pad_states(last[0], batch, work[0], units)
+    layout.pad_states(last[1], batch, work[1], units)
     if batch > 0 and stop > start:
         if stop == dx.shape[1]:
-            for i in range(2):
-                _deal(layout.pack_columns, runtime, 1, packed[i].shape[0], (weights[i], packed[i]))
+            _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], packed[0]))
+            _deal(layout.pack_columns, runtime, 1, packed[1].shape[0], (weights[1], packed[1]))
         parts = runtime[PARTS]
         total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
         steps = sweeps.Window(start, stop, y_start)
         arguments = (team, threads, steps, cell, packed[1], packed[0], dy, work[0], work[1], c, z, dx)
         _deal(sweeps.backward_part, runtime, 0, total, arguments)
-    for i in range(2):
-        layout.copy_states(work[i], 0, units, first[i])
+    layout.copy_states(work[0], 0, units, first[0])
+    layout.copy_states(work[1], 0, units, first[1])
 
 
 @entry

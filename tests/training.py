@@ -17,7 +17,7 @@ class Problem:
         self.trainer = Trainer(self.model, "sgd", loss, seed=5)
         self.data = self.trainer._data(x, y, weights)
         self._step = self.trainer._ready()
-        self.parameters = [p for layer in self.model.layers for p in layer.parameters.values()]
+        self.parameters = [p.reshape(-1) for layer in self.model.layers for p in layer.parameters.values()]
 
     def loss(self):
         """Return the loss with dropout at work, after a pass that leaves its gradient in `gradient`."""

@@ -272,3 +272,45 @@ def test_a_second_call_allocates_no_workspace(make_layer):
     finally:
         tracemalloc.stop()
     assert peak < results + 64_000, (peak, results)
+
+
+def test_a_call_neither_shares_memory_nor_keeps_its_arguments(make_layer):
+    """Calls of one shape use the same memory inside, one after the other."""
+    import weakref
+
+    results, seen = [], []
+    for seed in range(3):
+        layer = Layer.random(np.random.default_rng(seed), 4, 5, 3, 21)
+        out, gradients = layer.run_both()
+        plain = functional.lstm(layer.x, layer.weights, tape=False)
+        arrays = [*out[:3], *gradients, *plain[:3]]
+        results.append((arrays, [array.copy() for array in arrays]))
+        seen += [weakref.ref(array) for array in vars(layer).values()]
+        del layer, out, gradients, plain
+    for arrays, copies in results:
+        assert_same_bits(tuple(arrays), tuple(copies))
+    arrays = [array for each, _ in results for array in each]
+    assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(arrays, 2))
+    assert all(reference() is None for reference in seen)
+
+
+def test_the_thread_count_may_change_before_the_backward_pass(make_layer):
+    layer = make_layer(5, 100, 64, 96)
+    want = layer.run_both()
+    for before, after in ((1, 3), (3, 1), (2, 8)):
+        numlstm.set_num_threads(before)
+        out = layer.run()
+        numlstm.set_num_threads(after)
+        got = functional.lstm_backward(out.tape, layer.dy, layer.dh, layer.dc)
+        assert_same_bits(tuple(got), tuple(want[1]))
+
+
+def test_an_empty_read_only_array_compiles_nothing_more(make_layer):
+    from numlstm.kernels import parallel
+
+    layer = make_layer(0, 4, 3, 5)
+    layer.run()
+    before = len(parallel.forward.overloads)
+    layer.x.flags.writeable = False
+    layer.run()
+    assert len(parallel.forward.overloads) == before

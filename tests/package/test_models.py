@@ -1,5 +1,6 @@
 """Models: first scripts as people write them, building, prediction, and data of many kinds."""
 
+import copy
 import pickle
 import threading
 
@@ -306,6 +307,46 @@ def test_what_predict_returns_is_the_callers(rng):
 
 
 # --- helpers ---
+
+
+def _classifier():
+    return Sequential(
+        [LSTM(5, return_sequences=True, input_shape=(None, 3), seed=1), LSTM(4, seed=2), Dense(2, "relu", seed=3)]
+    )
+
+
+def test_predict_follows_what_changes_between_two_calls(rng):
+    """The second call uses the passes of the first again, where they are still right."""
+    x = rng.standard_normal((2, 6, 3)).astype(np.float32)
+    model = _classifier()
+    before = model.predict(x)
+    model.layers[-1].activation = "sigmoid"
+    after = _classifier()
+    after.layers[-1].activation = "sigmoid"
+    assert_same_bits(model.predict(x), after.predict(x))
+    model.layers[-1].activation = "relu"
+    assert_same_bits(model.predict(x), before)
+    model.layers[1].parameters["b"][...] = 0.5
+    assert not np.array_equal(model.predict(x), before)
+    model.layers.pop()
+    assert model.predict(x).shape == (2, 4)
+    model.layers[1].return_sequences = True
+    assert model.predict(x).shape == (2, 6, 4)
+
+
+def test_predict_keeps_neither_the_data_nor_much_memory(rng):
+    import weakref
+
+    model = _classifier()
+    x = rng.standard_normal((2, 6, 3)).astype(np.float32)
+    gone = weakref.ref(x)
+    model.predict(x)
+    del x
+    assert gone() is None
+    assert len(model._predictors) == 1
+    model.predict(np.ones((1000, 100, 3)))
+    assert sum(kept.nbytes for kept in model._predictors) < 2_000_000
+    assert pickle.loads(pickle.dumps(model))._predictors == copy.deepcopy(model)._predictors == []
 
 
 def test_to_categorical():
