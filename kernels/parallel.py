@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 
 from . import activations, dropout, embedding, gradients, layout, losses, products, sweeps, updates
 from .compiling import CFunction, entry
+from .helpers import call_part
 from .simd import INT, int_constant, lanes
 
 _BYTES = ir.IntType(8).as_pointer()
@@ -35,21 +36,10 @@ def new_runtime(tile: int, region: int, threads: int, *parts: int) -> np.ndarray
     return np.array([tile, region, threads, *parts], np.int64)
 
 
-@intrinsic
-def _call_part(typingctx, kernel, arguments, start, stop):
-    """Call ``kernel(arguments, start, stop)`` at an address."""
-
-    def emit(context, builder, sig, args):
-        builder.call(builder.bitcast(args[0], _KERNEL.as_pointer()), args[1:])
-        return context.get_dummy_value()
-
-    return signature(types.void, types.voidptr, types.voidptr, types.intp, types.intp), emit
-
-
 @entry(parallel=True)
 def _run_parts(kernel, arguments, total, parts):
     for part in prange(parts):
-        _call_part(kernel, arguments, total * part // parts, total * (part + 1) // parts)
+        call_part(kernel, arguments, total * part // parts, total * (part + 1) // parts)
 
 
 # By their symbols, which Numba sets as its threads start. numba.set_num_threads holds an address of this process: what calls
@@ -66,7 +56,7 @@ def _region(kernel, arguments, total, parts, threads):
     _set_mask(before)
 
 
-_REGION = CFunction(_region, types.void(types.voidptr, types.voidptr, types.intp, types.intp, types.intp))
+_REGION = CFunction(_region, types.void(types.intp, types.intp, types.intp, types.intp, types.intp))
 
 
 def region_address() -> int:

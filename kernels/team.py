@@ -22,7 +22,7 @@ ROLL, SIZE, ARRIVED = 0, 8, 16  # words of a team, each in a cache line of its o
 WORDS = 24
 _CLOSED = 1 << 32
 _PATIENCE = 1 << 12  # looks at the roll before it is closed: waking a thread takes some tens of microseconds
-_SPINS = 1 << 10  # looks at a barrier before the CPU is offered to others
+_SPINS = 1 << 10  # looks at what others write before the CPU is offered to them
 
 
 def new_team(parts: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def new_team(parts: int) -> np.ndarray:
 
 
 @intrinsic
-def _atomic_add(typingctx, words, index, value):
+def atomic_add(typingctx, words, index, value):
     """Add to a word and return what it was before."""
 
     def emit(context, builder, sig, args):
@@ -42,7 +42,7 @@ def _atomic_add(typingctx, words, index, value):
 
 
 @intrinsic
-def _atomic_load(typingctx, words, index):
+def atomic_load(typingctx, words, index):
     """Return a word as other threads left it."""
 
     def emit(context, builder, sig, args):
@@ -83,37 +83,42 @@ def _offer_cpu(typingctx):
 
 
 @jit
+def wait_a_little(looks):
+    """Wait between two looks at what another thread will write; `looks` counts them from 0. Return their number then."""
+    if looks < _SPINS:
+        _relax()
+    else:
+        _offer_cpu()
+    return looks + 1
+
+
+@jit
 def join(team, expected):
     """Sign on and return (rank, members); rank is -1 for who comes too late. Without a team: (0, 1)."""
     if team.size == 0:
         return 0, 1
-    rank = _atomic_add(team, ROLL, 1)
+    rank = atomic_add(team, ROLL, 1)
     if rank >= _CLOSED:
         return -1, 0
     if rank == 0:
         for _ in range(_PATIENCE):
-            if _atomic_load(team, ROLL) >= expected:
+            if atomic_load(team, ROLL) >= expected:
                 break
             _relax()
-        members = _atomic_add(team, ROLL, _CLOSED)
-        _atomic_add(team, SIZE, members)
+        members = atomic_add(team, ROLL, _CLOSED)
+        atomic_add(team, SIZE, members)
         return 0, members
-    members = _atomic_load(team, SIZE)
-    while members == 0:
-        _relax()
-        members = _atomic_load(team, SIZE)
-    return rank, members
+    looks = 0
+    while atomic_load(team, SIZE) == 0:
+        looks = wait_a_little(looks)
+    return rank, atomic_load(team, SIZE)
 
 
 @jit
 def meet(team, members, times):
     """Wait until all members have called this so many times."""
     if members > 1:
-        _atomic_add(team, ARRIVED, 1)
-        spins = 0
-        while _atomic_load(team, ARRIVED) < members * times:
-            spins += 1
-            if spins < _SPINS:
-                _relax()
-            else:
-                _offer_cpu()
+        atomic_add(team, ARRIVED, 1)
+        looks = 0
+        while atomic_load(team, ARRIVED) < members * times:
+            looks = wait_a_little(looks)

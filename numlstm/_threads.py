@@ -1,11 +1,11 @@
 """How many threads the engine uses, and which threads they are."""
 
 import contextlib
-import ctypes
 import os
-import threading
+import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+
+from ._cpus import available_cpus, inherited_openmp
 
 ENV_THREADS = "NUMLSTM_NUM_THREADS"
 
@@ -13,17 +13,11 @@ _chosen: int | None = None
 _forked = False
 
 
-def available_cpus() -> int:
-    """Return how many CPUs this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def get_num_threads() -> int:
     """Return how many threads a call may use.
 
-    What `set_num_threads` said; else the environment variable NUMLSTM_NUM_THREADS; else the CPUs this process may run on.
+    What `set_num_threads` said; else the environment variable NUMLSTM_NUM_THREADS; else the CPUs that this process may use,
+    by its affinity and its container's quota, or NUMBA_NUM_THREADS if that is less (as joblib sets it for its workers).
 
     Raises
     ------
@@ -33,10 +27,16 @@ def get_num_threads() -> int:
     global _chosen
     if _chosen is None:
         said = os.environ.get(ENV_THREADS, "").strip()
-        if said and not (said.isascii() and said.isdecimal() and int(said) > 0):
+        if said and not _is_count(said):
             raise ValueError(f"{ENV_THREADS} must be a positive integer, not {said!r}")
-        _chosen = int(said) if said else available_cpus()
+        numbas = os.environ.get("NUMBA_NUM_THREADS", "").strip()
+        most = int(numbas) if _is_count(numbas) else sys.maxsize
+        _chosen = int(said) if said else min(available_cpus(), most)
     return _chosen
+
+
+def _is_count(said: str) -> bool:
+    return said.isascii() and said.isdecimal() and int(said) > 0
 
 
 def set_num_threads(count: int) -> None:
@@ -69,7 +69,7 @@ def layer_may_harm() -> bool:
     In a forked child GNU OpenMP does so if the parent used it; workqueue does when two threads are in regions at once,
     and the other one may be the user's own; and there may be no layer at all.
     """
-    if _forked:
+    if _forked or inherited_openmp():
         return True
     import numba
 
@@ -104,50 +104,9 @@ def _short_spins() -> Iterator[None]:
     _layer_loaded = True
 
 
-_PART = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-_REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-_pool: ThreadPoolExecutor | None = None
-_pool_lock = threading.Lock()
-
-
-def _pool_of(threads: int) -> ThreadPoolExecutor:
-    """Return the pool, started at first use in this process; it grows by being replaced."""
-    global _pool
-    with _pool_lock:
-        if _pool is None or _pool._max_workers < threads:
-            _pool = ThreadPoolExecutor(threads, "numlstm")
-        return _pool
-
-
-def _run_on_pool(kernel: int, arguments: int, total: int, parts: int, threads: int) -> None:
-    """Run the parts of a kernel on Python threads, which it lets go at once: the GIL is not held inside."""
-    run = _PART(kernel)
-
-    def begin(part: int) -> Future[None] | None:
-        bounds = total * part // parts, total * (part + 1) // parts
-        try:
-            return _pool_of(threads).submit(run, arguments, *bounds)
-        except RuntimeError:  # no new thread can be had, at the end of the interpreter for one
-            run(arguments, *bounds)
-            return None
-
-    waiting = [begin(part) for part in range(1, parts)]
-    run(arguments, 0, total // parts)
-    for future in filter(None, waiting):
-        future.result()
-
-
-_POOL_REGION = _REGION(_run_on_pool)
-
-
-def pool_region_address() -> int:
-    """Return the address of a parallel region that runs on Python threads: slower to enter, and harmless everywhere."""
-    return ctypes.cast(_POOL_REGION, ctypes.c_void_p).value or 0
-
-
 def _after_fork() -> None:
-    global _forked, _pool, _pool_lock
-    _forked, _pool, _pool_lock = True, None, threading.Lock()
+    global _forked
+    _forked = True
 
 
 if hasattr(os, "register_at_fork"):

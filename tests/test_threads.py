@@ -1,81 +1,95 @@
-"""Calls from several threads and from forked children: right answers, no abort, no hang."""
+"""Calls from threads, processes and forked children, under each threading layer: right answers, no abort, no hang."""
 
+import importlib.metadata
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-LAYER = """
-import sys
-import threading
-import numpy as np
+HAS_TBB = any(True for _ in importlib.metadata.distributions(name="tbb"))
+LAYERS = [
+    "omp",
+    pytest.param("tbb", marks=pytest.mark.skipif(not HAS_TBB, reason="needs pip install tbb")),
+    "workqueue",
+]
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+IMPORT = f"""
+import sys, warnings
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads about is what is tested
+"""
+WANT = """
 import numlstm
-from numlstm import functional
-numlstm.set_num_threads(4)
-rng = np.random.default_rng(0)
-layers = []
-for N, T, I, H in ((16, 50, 32, 64), (1, 60, 32, 192)):  # rows are split, hidden units are split
-    x = rng.standard_normal((N, T, I)).astype(np.float32)
-    weights = [rng.standard_normal(shape).astype(np.float32) / 8 for shape in ((4 * H, I), (4 * H, H), (4 * H,))]
-    layers.append((x, tuple(weights)))
-def run():
-    bits = b""
-    for x, weights in layers:
-        out = functional.lstm(x, weights)
-        gradients = functional.lstm_backward(out.tape, out.y)
-        bits += out.y.tobytes() + gradients.W_hh.tobytes() + gradients.x.tobytes()
-    return bits
+from workload import THREADS, has_layer, run
+numlstm.set_num_threads(1)
 want = run()
+numlstm.set_num_threads(THREADS)
+assert run() == want
 """
 
 
-@pytest.mark.parametrize("layer", ["default", "workqueue", "omp"])
-def test_many_python_threads_at_once(run_python, layer):
-    script = (
-        LAYER
-        + """
-results = []
-threads = [threading.Thread(target=lambda: results.extend(run() for _ in range(10))) for _ in range(16)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-assert len(results) == 160 and set(results) == {want}
-import numba
-print(numba.threading_layer())
+@pytest.fixture
+def check(run_python):
+    """Return a function that runs a script, which has `run` and the hash that it must return, under a threading layer."""
+
+    def check(script, layer, first="", **environment):
+        script = IMPORT + first + WANT + script + "\nprint('done' if has_layer() else 'no layer')"
+        done = run_python(script, check=False, NUMBA_THREADING_LAYER=layer, **environment)
+        if "No threading layer could be loaded" in done.stdout:
+            pytest.skip(f"Numba has no layer {layer} here")
+        assert done.returncode == 0 and done.stdout == "done\n", done.stdout + done.stderr
+
+    return check
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_many_python_threads_at_once(check, layer):
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(16) as pool:
+    assert set(pool.map(run, range(64))) == {want}
 """
-    )
-    done = run_python(script, check=False, NUMBA_THREADING_LAYER=layer)
-    if "No threading layer could be loaded" in done.stderr:
-        pytest.skip(f"Numba has no layer {layer} here")
-    assert done.returncode == 0, done.stderr
+    check(script, layer)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("layer", ["default", "workqueue", "omp"])
-def test_a_child_forked_after_the_parent_used_threads(run_python, layer):
-    script = (
-        LAYER
-        + """
-import os, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads about: what is tested
+@needs_fork
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_child_forked_after_the_parent_used_threads(check, layer):
+    script = """
+import os
 child = os.fork()
 if child == 0:
-    os._exit(0 if run() == want else 1)
+    os._exit(0 if run() == want == run() else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert run() == want
 """
-    )
-    done = run_python(script, check=False, NUMBA_THREADING_LAYER=layer)
-    if "No threading layer could be loaded" in done.stderr:
-        pytest.skip(f"Numba has no layer {layer} here")
-    assert done.returncode == 0, done.stderr
+    check(script, layer)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_child_whose_parent_used_threads_of_its_own(run_python):
-    """GNU OpenMP ends a child that enters a region after its parent did, also when that was the user's own code."""
-    script = """
-import os, warnings
-warnings.simplefilter("ignore", DeprecationWarning)
-import numba, numpy as np, numlstm
+POOLS = {
+    "multiprocessing, fork": "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(2) as pool:",
+    "multiprocessing, spawn": "import multiprocessing\nwith multiprocessing.get_context('spawn').Pool(2) as pool:",
+    "concurrent.futures": "from concurrent.futures import ProcessPoolExecutor\nwith ProcessPoolExecutor(2) as pool:",
+    "joblib, loky": "import joblib\nwith joblib.Parallel(2, 'loky') as pool:",
+    "joblib, threading": "import joblib\nwith joblib.Parallel(4, 'threading') as pool:",
+}
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_pools_of_others(check, kind):
+    if "fork" in kind and not hasattr(os, "fork"):
+        pytest.skip("no fork on this system")
+    calls = "pool(joblib.delayed(run)(i) for i in range(6))" if "joblib" in kind else "list(pool.map(run, range(6)))"
+    if "joblib" in kind:
+        pytest.importorskip("joblib", reason="needs pip install joblib")
+    check(f"{POOLS[kind]}\n    assert {calls} == [want] * 6", "omp" if sys.platform == "linux" else "workqueue")
+
+
+FORKED_USER = """
+import os, numba, numpy as np
 @numba.njit(parallel=True)
 def total(x):
     s = 0.0
@@ -85,85 +99,149 @@ def total(x):
 total(np.ones(1000))
 child = os.fork()
 if child == 0:
-    run = {}
-    exec(LAYER, run)
-    os._exit(0)
+    from workload import run
+    import numlstm
+    found = run()
+    numlstm.set_num_threads(1)
+    os._exit(0 if found == run() else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
-    run_python(f"LAYER = {LAYER!r}\n" + script)
 
 
-def test_beside_the_users_own_parallel_code_under_workqueue(run_python):
+@needs_fork
+@pytest.mark.parametrize("imported", ["before", "in the child"])
+def test_a_child_whose_parent_used_threads_of_its_own(run_python, imported):
+    """GNU OpenMP ends a child that enters a region after its parent did, also when that was the user's own code."""
+    run_python(IMPORT + ("import numlstm" if imported == "before" else "") + FORKED_USER)
+
+
+def test_beside_the_users_own_parallel_code_under_workqueue(check):
     """Workqueue aborts a process with two regions at once: ours must not be one of them."""
     script = """
-import numba
+import threading, numba, numpy as np
 @numba.njit(parallel=True, nogil=True)
 def total(x):
     s = 0.0
     for i in numba.prange(x.size):
         s += np.sin(x[i])
     return s
-x_own = np.ones(20_000)
-total(x_own)
+x = np.ones(20_000)
+total(x)
 stop = threading.Event()
 def other():
     while not stop.is_set():
-        total(x_own)
+        total(x)
 thread = threading.Thread(target=other)
 thread.start()
-results = {run() for _ in range(100)}
+results = {run() for _ in range(60)}
 stop.set()
 thread.join()
 assert results == {want}
-assert numba.threading_layer() == "workqueue"
 """
-    run_python(LAYER + script, NUMBA_THREADING_LAYER="workqueue")
+    check(script, "workqueue")
 
 
-@pytest.mark.parametrize("layer", ["default", "workqueue", "omp"])
-@pytest.mark.parametrize("threads", ["1", "2", "5"])
-def test_a_team_of_parts_that_run_one_after_the_other(run_python, threads, layer):
-    """A barrier that waits for a part which its own thread has not begun would wait forever: four parts on one thread."""
-    script = LAYER + "numlstm.set_num_threads(1)\nassert run() == want\nprint('done')"
-    done = run_python(script, check=False, NUMBA_NUM_THREADS=threads, NUMBA_THREADING_LAYER=layer)
-    if "No threading layer could be loaded" in done.stderr:
-        pytest.skip(f"Numba has no layer {layer} here")
-    assert done.stdout == "done\n", done.stderr
+# Teams: a barrier that waits for a part which its own thread has not begun would wait forever.
 
 
-def test_inside_a_parallel_region_of_the_users(run_python):
-    """Called back from each part of the user's own region, where a nested region runs on one thread."""
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_team_of_parts_that_run_one_after_the_other(check, layer):
+    check("numlstm.set_num_threads(8)\nassert run() == want", layer, NUMBA_NUM_THREADS="1")
+
+
+TOO_MANY = """
+from numlstm.backend import runtime
+runtime.available_cpus = lambda: 8
+runtime.runtime.cache_clear()
+for threads in (8, 3, 2):
+    numlstm.set_num_threads(threads)
+    assert {run() for _ in range(2)} == {want}
+"""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_more_threads_than_cpus_give_the_same_bits(check, layer):
+    check(TOO_MANY, layer, NUMBA_NUM_THREADS="8")
+
+
+def test_several_processes_at_once(tmp_path):
+    script = [sys.executable, "-c", IMPORT + WANT + TOO_MANY]
+    env = {**os.environ, "NUMBA_NUM_THREADS": "8"}
+    processes = [
+        subprocess.Popen(script, env={**env, "NUMBA_THREADING_LAYER": layer}, cwd=tmp_path, stderr=subprocess.PIPE)
+        for layer in ("default", "default", "workqueue")
+    ]
+    for process in processes:
+        assert process.communicate(timeout=300)[1] == b"" and process.returncode == 0
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_inside_a_parallel_region_of_the_users(check, layer):
+    """Called back from each part of the user's own region, where a nested region runs on one thread or steals work."""
     script = """
 import numba
 @numba.njit(parallel=True)
 def each(n):
     for i in numba.prange(n):
         with numba.objmode():
-            check()
-def check():
-    assert run() == want
-each(4)
-print("done")
+            note()
+found = []
+def note():
+    found.append(run())
+each(6)
+assert found == [want] * 6
 """
-    done = run_python("import numba\n" + LAYER + script)
-    assert done.stdout == "done\n"
+    check(script, layer)
 
 
-def test_the_callers_own_thread_mask_is_left_alone(run_python):
-    run_python("import numba, os\nnumba.set_num_threads(1)\n" + LAYER + "assert numba.get_num_threads() == 1\n")
+# A region on threads of Python's passes through Python.
+
+INTERRUPTED = """
+import random, signal
+class Stop(BaseException):
+    pass
+def stop(*_):
+    raise Stop
+signal.signal(signal.SIGALRM, stop)
+random.seed(0)
+stopped = 0
+for _ in range(150):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 3e-3))
+        run()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except Stop:
+        stopped += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    assert run() == want
+assert stopped > 50
+"""
 
 
-@pytest.mark.parametrize(("said", "count"), [("3", 3), (None, None)])
-def test_the_default_thread_count(run_python, said, count):
-    done = run_python("import numlstm; print(numlstm.get_num_threads())", NUMLSTM_NUM_THREADS=said)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert int(done.stdout) == (count or available)
+@pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="no timers that send signals on this system")
+def test_an_exception_from_a_signals_handler(check):
+    check(INTERRUPTED, "workqueue")
 
 
-@pytest.mark.parametrize("said", ["many", "0", "-2"])
-def test_a_thread_count_that_is_none(run_python, said):
-    done = run_python("import numlstm; numlstm.get_num_threads()", check=False, NUMLSTM_NUM_THREADS=said)
-    assert "NUMLSTM_NUM_THREADS must be" in done.stderr
+@pytest.mark.parametrize("threads", [0, 1])
+def test_no_thread_can_be_started(check, threads):
+    """A part that was handed over for nothing runs once all the same, and not later."""
+    first = f"""
+import _thread, threading
+start, started = _thread.start_new_thread, []
+def limited(*arguments):
+    if len(started) >= {threads}:
+        raise RuntimeError("can't start new thread")
+    started.append(arguments)
+    return start(*arguments)
+_thread.start_new_thread = threading._start_new_thread = limited
+"""
+    check("assert {run() for _ in range(30)} == {want}", "workqueue", first)
+
+
+def test_the_callers_own_thread_mask_is_left_alone(check):
+    check("import numba\nnumba.set_num_threads(1)\nrun()\nassert numba.get_num_threads() == 1", "omp")
 
 
 @pytest.mark.parametrize("chosen", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "77"}])

@@ -7,13 +7,15 @@ from typing import Any
 import numba
 import numpy as np
 
-from numlstm import _threads
+from numlstm import _helpers, _threads
+from numlstm._cpus import available_cpus
 from numlstm._validate import Array
 from numlstm.kernels import compiling, parallel, target
 from numlstm.kernels.tile import panel_product_address
 
-# Multiply-adds for which another thread pays; waking one takes 5 to 10 microseconds.
-WORTH_A_THREAD = 500_000
+# Multiply-adds for which another thread pays. Two threads pay from 10 microseconds of work on if the second is awake, and
+# from 75 if it sleeps: this is between the two (benchmarks/README.md).
+WORTH_A_THREAD = 2_000_000
 ELEMENT = 16  # multiply-adds that cost as much as reading, changing and writing one element
 
 
@@ -27,12 +29,13 @@ def parts(most: int, multiply_adds: int) -> int:
 @functools.cache
 def runtime(dtype: np.dtype[Any], *parts: int) -> Array:
     """Return what an entry point of `parallel` needs to run, its works in so many parts; the same array at each call."""
-    if max(parts) == 1:
-        region, threads = 0, 1
-    elif _threads.layer_may_harm():
-        region, threads = _threads.pool_region_address(), _threads.available_cpus()
-    else:
-        region, threads = parallel.region_address(), numba.config.NUMBA_NUM_THREADS
+    region, threads = 0, 1
+    if max(parts) > 1:
+        threads = available_cpus()  # a team of more would wait for the scheduler at every step
+        if _threads.layer_may_harm():
+            region = _helpers.region_address()
+        else:
+            region, threads = parallel.region_address(), min(threads, numba.config.NUMBA_NUM_THREADS)
     words: Array = parallel.new_runtime(panel_product_address(dtype), region, threads, *parts)
     return words
 
@@ -58,7 +61,7 @@ def describe() -> dict[str, str]:
         "cpu": f"{target.ARCHITECTURE} {numba.config.CPU_NAME or numba.core.codegen.ll.get_host_cpu_name()}",
         "features": " ".join(features),
         "vector": f"{target.WIDTH * 32} bits",
-        "threads": f"{_threads.get_num_threads()} of {_threads.available_cpus()} CPUs",
+        "threads": f"{_threads.get_num_threads()} of {available_cpus()} CPUs",
         "threading_layer": f"{layer} (numlstm runs on its own threads)" if pool else layer,
         "cache_folder": str(compiling.cache_folder() or "none: compiled anew in each process"),
     }
