@@ -34,6 +34,12 @@ def _threads_as_before():
 
 
 @pytest.fixture
+def all_dealt_out(monkeypatch):
+    """Let work fall into as many parts as there are threads, however small it is."""
+    monkeypatch.setattr("numlstm.backend.runtime.WORTH_A_THREAD", 1)
+
+
+@pytest.fixture
 def run_python(tmp_path):
     """Return a function that runs a script in a process of its own, with the environment changed, and returns its output."""
     import subprocess

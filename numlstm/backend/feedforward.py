@@ -56,7 +56,7 @@ class Dense:
 
     def activate(self, activation: int, out: Array) -> None:
         """Write the activation of y to `out`, which may be y."""
-        run = elementwise(self.y.shape[0], 4 * self.y.size, self._dtype)
+        run = elementwise(self.y.shape[0], self.y.size, self._dtype)
         parallel.activate(run, activation, self.y, out)
 
     def backward(

@@ -13,7 +13,7 @@ from numlstm.kernels.team import new_team
 
 from .runtime import parts, runtime
 
-_WORTH_A_STEP = 32_000  # multiply-adds of one step for each thread of a team, which meets once a step
+_WORTH_A_STEP = 8_000  # multiply-adds of one step for each thread of a team, which meets once a step
 _FEW_ROWS = 32  # for each thread
 _CACHED_BYTES = 1 << 20  # of weights that a second-level cache holds beside all else
 _NO_TEAM = new_team(1)

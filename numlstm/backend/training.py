@@ -25,7 +25,7 @@ def run_loss(
     prediction, gradient : (R, C), the latter (0, C) to leave it out; labels : (R, C), or (R,) classes
     weights : (R,) or (0,); values : (R,) float64, workspace
     """
-    run = elementwise(prediction.shape[0], prediction.size, prediction.dtype)
+    run = elementwise(prediction.shape[0], 4 * prediction.size, prediction.dtype)
     return float(parallel.loss(run, loss, prediction, labels, weights, scale, gradient, values))
 
 

@@ -181,12 +181,12 @@ def test_a_layer_that_is_refused_changes_nothing():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_any_batch_size_and_thread_count_predict_the_same_bits(rng, dtype):
+def test_any_batch_size_and_thread_count_predict_the_same_bits(rng, dtype, all_dealt_out):
     x = rng.standard_normal((67, 30, 5))
     model = _model(LSTM(40, return_sequences=True), Dropout(0.5), LSTM(33), Dense(50, "softmax"), dtype=dtype)
     want = model.predict(x)
     assert want.dtype == dtype and want.shape == (67, 50)
-    for threads in (1, 2, 3):
+    for threads in (1, 2, 3, 8):
         numlstm.set_num_threads(threads)
         for batch_size in (1, 13, 66, 100, None):
             assert_same_bits(model.predict(x, batch_size=batch_size), want)

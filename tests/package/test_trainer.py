@@ -184,18 +184,18 @@ WORDS = [Embedding(300, 64), LSTM(40, return_sequences=True), Dense(40, "relu")]
 
 
 @pytest.mark.parametrize("kind", ["numbers", "words"])
-def test_the_same_seed_gives_the_same_bits_at_any_thread_count(rng, kind):
-    """Sizes at which each kernel's work is dealt out to three threads."""
-    x = rng.standard_normal((128, 24, 20)) if kind == "numbers" else rng.integers(0, 300, (128, 24))
-    y = rng.integers(0, 5, 128 if kind == "numbers" else (128, 24))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_same_seed_gives_the_same_bits_at_any_thread_count(rng, kind, dtype, all_dealt_out):
+    x = rng.standard_normal((64, 9, 20)) if kind == "numbers" else rng.integers(0, 300, (64, 9))
+    y = rng.integers(0, 5, 64 if kind == "numbers" else (64, 9))
     results = []
-    for threads in (1, 2, 3):
+    for threads in (1, 2, 3, 8):
         numlstm.set_num_threads(threads)
         set_random_seed(2)
         layers = [type(layer)(**layer.get_config()) for layer in (NUMBERS if kind == "numbers" else WORDS)]
-        model = Sequential([*layers, Dense(5, "softmax")])
+        model = Sequential([*layers, Dense(5, "softmax")], dtype=dtype)
         optimizer = AdamW(0.01, global_clipnorm=0.1)
-        options = {"batch_size": 100, "epochs": 2, "validation_split": 0.1, "metrics": ["accuracy"]}
+        options = {"batch_size": 50, "epochs": 2, "validation_split": 0.1, "metrics": ["accuracy"]}
         results.append(_fit(model, x, y, optimizer=optimizer, loss="sparse_categorical_crossentropy", **options))
     for weights, history in results[1:]:
         assert_same_bits(weights, results[0][0])
