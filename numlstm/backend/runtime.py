@@ -7,11 +7,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from numlstm import _helpers, _threads
+from numlstm import _threads
 from numlstm._cpus import available_cpus
 from numlstm._validate import Array
 from numlstm.kernels import compiling, parallel, target
 from numlstm.kernels.tile import panel_product_address
+
+from . import helpers
 
 # Multiply-adds for which another thread pays. Two threads pay from 10 microseconds of work on if the second is awake, and
 # from 75 if it sleeps: this is between the two (benchmarks/README.md).
@@ -33,7 +35,7 @@ def runtime(dtype: np.dtype[Any], *parts: int) -> Array:
     if max(parts) > 1:
         threads = available_cpus()  # a team of more would wait for the scheduler at every step
         if _threads.layer_may_harm():
-            region = _helpers.region_address()
+            region = helpers.region_address()
         else:
             region, threads = parallel.region_address(), min(threads, numba.config.NUMBA_NUM_THREADS)
     words: Array = parallel.new_runtime(panel_product_address(dtype), region, threads, *parts)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from numlstm.kernels import helpers
+
 _WORD = ctypes.c_int64
 _ASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[_WORD] * 5)
 _raise_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
@@ -28,7 +30,7 @@ class _Helpers:
     def __init__(self) -> None:
         self._asked: SimpleQueue[Callable[[], Any]] = SimpleQueue()
         self._started = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def ask(self, what: Callable[[], Any], helpers: int) -> None:
         """Let so many helpers do something, but fewer by those who have not begun with what they were asked for before."""
@@ -54,21 +56,22 @@ _helpers, _mine = _Helpers(), _OfAThread()
 @functools.cache
 def _help() -> tuple[Callable[[Any], None], Any]:
     """Return the function that helps with a job, which lets go of the GIL, and the type of a job."""
-    from numlstm.kernels import helpers
-
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(helpers.help_address()), _WORD * helpers.WORDS
 
 
 def _ask_for_helpers(place: int, *job_and_threads: int) -> None:
     """Do what `kernels.helpers.region_address` expects."""
+    job = None
     try:
         *words, threads = job_and_threads
         help_with, job_type = _help()
-        _mine.job = job = job_type(*words)
+        job = job_type(*words)
         _WORD.from_address(place).value = ctypes.addressof(job)
         _helpers.ask(functools.partial(help_with, job), threads - 1)
     except BaseException as error:  # of a signal's handler: compiled code cannot pass it on
         _helpers.ask(functools.partial(_raise_in, threading.get_ident(), type(error)), 1)
+    finally:
+        _mine.job = job  # last, for a finaliser may have entered a region of its own meanwhile
 
 
 _ASK_FOR_HELPERS = _ASK(_ask_for_helpers)
@@ -77,8 +80,6 @@ _ASK_FOR_HELPERS = _ASK(_ask_for_helpers)
 @functools.cache
 def region_address() -> int:
     """Return the address of a parallel region that runs on Python threads: harmless everywhere."""
-    from numlstm.kernels import helpers
-
     _help()
     return int(helpers.region_address(ctypes.cast(_ASK_FOR_HELPERS, ctypes.c_void_p).value))
 
