@@ -224,16 +224,16 @@ def test_an_exception_from_a_signals_handler(check):
     check(INTERRUPTED, "workqueue")
 
 
-@pytest.mark.parametrize("threads", [0, 1])
-def test_no_thread_can_be_started(check, threads):
+@pytest.mark.parametrize("failing", ["True", "len(starts) < 100"], ids=["ever", "for a time"])
+def test_no_thread_can_be_started(check, failing):
     """A part that was handed over for nothing runs once all the same, and not later."""
     first = f"""
 import _thread, threading
-start, started = _thread.start_new_thread, []
+start, starts = _thread.start_new_thread, []
 def limited(*arguments):
-    if len(started) >= {threads}:
+    starts.append(arguments)
+    if {failing}:
         raise RuntimeError("can't start new thread")
-    started.append(arguments)
     return start(*arguments)
 _thread.start_new_thread = threading._start_new_thread = limited
 """
