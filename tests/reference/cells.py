@@ -30,7 +30,7 @@ class SimpleRNN:
     def backward(self, w, options, x, seen, before, step, dstates):
         dz = dstates[0] * slope(options.activation, step["h"])
         w.add("b", dz.sum(axis=0))
-        return w.product_backward("W_ih", x, dz), w.product_backward("W_hh", seen, dz), (np.zeros_like(before[0]),)
+        return w.product_backward("W_ih", x, dz), w.product_backward("W_hh", seen, dz), (np.zeros_like(seen),)
 
 
 @dataclass(frozen=True)
@@ -150,4 +150,4 @@ class SLSTM:
         dz = np.hstack(dz)
         w.add("b", dz.sum(axis=0))
         dx, dseen = w.product_backward("W_ih", x, dz), w.product_backward("W_hh", seen, dz)
-        return dx, dseen, (np.zeros_like(before[0]), dc * f, dn * f, dlog_f)
+        return dx, dseen, (np.zeros_like(seen), dc * f, dn * f, dlog_f)

@@ -94,7 +94,7 @@ class _Layer:
         batch, steps, _ = x.shape
         lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
         self.valid = (np.arange(steps) < lengths[:, None])[..., None]
-        self.x = np.where(self.valid, x, 0.0)  # what lies past a length may be NaN
+        self.x = np.where(self.valid, np.asarray(x, np.float64), 0.0)  # what lies past a length may be NaN
         self.start = tuple(np.zeros((batch, width)) for width in state_widths(cell, weights))
         self.dropout = 1.0 if self.options.recurrent_dropout is None else np.asarray(self.options.recurrent_dropout)
         zoneout = [self.options.zoneout_h, self.options.zoneout_c] + [None] * len(self.start)
@@ -110,11 +110,7 @@ class _Layer:
 def _check(cell, weights, options):
     """Refuse what has no meaning."""
     several = isinstance(cell, LSTM) and (cell.gate_recurrence or cell.gate_sets > 1)
-    assert not ("gain_ih" in weights and several), (
-        "nobody defined layer normalisation of recurrent or mixed gates"
-    )
+    assert not ("gain_ih" in weights and several), "nobody defined layer normalisation of recurrent or mixed gates"
     assert not ("W_p" in weights and isinstance(cell, GRU)), "a GRU mixes n with h, so that h cannot be narrower"
     for name in ("cell_clip", "zoneout_c"):
-        assert getattr(options, name) is None or cell.has_cell_state, (
-            f"{name} needs a cell state with a scale of its own"
-        )
+        assert getattr(options, name) is None or cell.has_cell_state, f"{name} needs a cell state with a scale of its own"

@@ -90,9 +90,8 @@ class LSTM:
         present = zip(self.gates, np.split(w["p"], len(self.gates)), strict=True) if self.peepholes else ()
         return dict.fromkeys("ifo", 0.0) | dict(present)
 
-    def forward(self, w, options, x, seen, before):
-        gate, into, out = self._activations(options)
-        c, p = before[1], self._peepholes(w)
+    def _products(self, w, x, seen, gates):
+        """Return what the gates and g get from the products, by letter, and what mixed the sets: blocks and their shares."""
         z = w.product("W_hh", seen) + w["b"]
         z[:, self._columns_of_x(z)] += w.product("W_ih", x)
         a = _softmax(w.product("A", np.hstack([x, seen])) + w["a0"]) if self.gate_sets > 1 else None
@@ -102,9 +101,33 @@ class LSTM:
         for k, block, (_, share) in zip(self.rows, blocks, self._shares(a), strict=True):
             pre[k] = pre[k] + share * block
         if self.gate_recurrence:
-            for k, recurrent in zip(self.gates, np.split(w.product("R", before[2]), len(self.gates), axis=1), strict=True):
+            for k, recurrent in zip(self.gates, np.split(w.product("R", *gates), len(self.gates), axis=1), strict=True):
                 pre[k] = pre[k] + recurrent
+        return pre, {"a": a, "blocks": blocks}
 
+    def _products_backward(self, w, x, seen, gates, mixed, dpre):
+        """Return the gradients of x, h and the gates of the step before (a list, empty without gate recurrence)."""
+        shares = self._shares(mixed["a"])
+        dz = np.hstack([share * dpre[k] for k, (_, share) in zip(self.rows, shares, strict=True)])
+        w.add("b", dz.sum(axis=0))
+        dx = w.product_backward("W_ih", x, dz[:, self._columns_of_x(dz)])
+        dseen = w.product_backward("W_hh", seen, dz)
+        if self.gate_sets > 1:
+            a, da = mixed["a"], np.zeros_like(mixed["a"])
+            for k, block, (s, _) in zip(self.rows, mixed["blocks"], shares, strict=True):
+                if k != "g":
+                    da[:, s] += (block * dpre[k]).sum(axis=1)
+            dlogits = a * (da - (a * da).sum(axis=1, keepdims=True))
+            w.add("a0", dlogits.sum(axis=0))
+            both = w.product_backward("A", np.hstack([x, seen]), dlogits)
+            dx, dseen = dx + both[:, : x.shape[1]], dseen + both[:, x.shape[1] :]
+        return dx, dseen, [w.product_backward("R", g, np.hstack([dpre[k] for k in self.gates])) for g in gates]
+
+    def forward(self, w, options, x, seen, before):
+        gate, into, out = self._activations(options)
+        _, c, *gates = before
+        p = self._peepholes(w)
+        pre, mixed = self._products(w, x, seen, gates)
         one = np.ones_like(c)
         i = activate(gate, pre["i"] + p["i"] * c) if self.input_gate else one
         f = {"one": one, "coupled": 1 - i}.get(self.forget_gate)
@@ -116,12 +139,12 @@ class LSTM:
         u = w["gain_c"] * normalise(c, w.epsilon) + w["b_c"] if "gain_c" in w else c
         q = activate(out, u)
 
-        step = {"i": i, "f": f, "g": g, "o": o, "c": c, "q": q, "unclipped": unclipped, "a": a, "blocks": blocks}
-        gates = [np.hstack([step[k] for k in self.gates])] if self.gate_recurrence else []
-        return (o * q, c, *gates), step
+        step = {"i": i, "f": f, "g": g, "o": o, "c": c, "q": q, "unclipped": unclipped, **mixed}
+        return (o * q, c, *(np.hstack([step[k] for k in self.gates]) for _ in gates)), step
 
     def backward(self, w, options, x, seen, before, step, dstates):
         gate, into, out = self._activations(options)
+        _, c_before, *gates = before
         p = self._peepholes(w)
         i, f, g, o, c, q = (step[k] for k in "ifgocq")
         dh, dc, *dgates = dstates
@@ -136,35 +159,19 @@ class LSTM:
             w.add("b_c", du.sum(axis=0))
             du = normalise_backward(c, du * w["gain_c"], w.epsilon)
         dpre["o"] = (d["o"] + dh * q) * slope(gate, o)
-        dc = dc + du + p["o"] * dpre["o"] * self.output_gate
+        dc = dc + du + p["o"] * dpre["o"]
         if options.cell_clip is not None:
             dc = dc * (np.abs(step["unclipped"]) <= options.cell_clip)
-        di, df = d["i"] + dc * g, d["f"] + dc * before[1]
+        di, df = d["i"] + dc * g, d["f"] + dc * c_before
         dpre["i"] = (di - df if self.forget_gate == "coupled" else di) * slope(gate, i)
         dpre["f"] = df * slope(gate, f)
         dpre["g"] = dc * i * slope(into, g)
-        dc_before = dc * f + sum(p[k] * dpre[k] for k in "if" if k in self.gates)
+        dc_before = dc * f + p["i"] * dpre["i"] + p["f"] * dpre["f"]
         if self.peepholes:
-            saw = {"i": before[1], "f": before[1], "o": c}
+            saw = {"i": c_before, "f": c_before, "o": c}
             w.add("p", np.hstack([(dpre[k] * saw[k]).sum(axis=0) for k in self.gates]))
-        if self.gate_recurrence:
-            dgates = [w.product_backward("R", before[2], np.hstack([dpre[k] for k in self.gates]))]
-
-        shares = self._shares(step["a"])
-        dz = np.hstack([share * dpre[k] for k, (_, share) in zip(self.rows, shares, strict=True)])
-        w.add("b", dz.sum(axis=0))
-        dx = w.product_backward("W_ih", x, dz[:, self._columns_of_x(dz)])
-        dseen = w.product_backward("W_hh", seen, dz)
-        if self.gate_sets > 1:
-            da = np.zeros_like(step["a"])
-            for k, block, (s, _) in zip(self.rows, step["blocks"], shares, strict=True):
-                if k != "g":
-                    da[:, s] += (block * dpre[k]).sum(axis=1)
-            dlogits = step["a"] * (da - (step["a"] * da).sum(axis=1, keepdims=True))
-            w.add("a0", dlogits.sum(axis=0))
-            both = w.product_backward("A", np.hstack([x, seen]), dlogits)
-            dx, dseen = dx + both[:, : x.shape[1]], dseen + both[:, x.shape[1] :]
-        return dx, dseen, (np.zeros_like(before[0]), dc_before, *dgates)
+        dx, dseen, dgates = self._products_backward(w, x, seen, gates, step, dpre)
+        return dx, dseen, (np.zeros_like(seen), dc_before, *dgates)
 
 
 def _softmax(z):
