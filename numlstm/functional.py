@@ -33,8 +33,8 @@ class LSTMWeights(NamedTuple):
 class PackedWeights:
     """A copy of weights in the engine's own layout, from `pack`; later changes to the weights do not reach it."""
 
-    def __init__(self, weights: LSTMWeights, cell: Any) -> None:
-        self._cell = cell
+    def __init__(self, weights: LSTMWeights, packed: Any) -> None:
+        self._packed = packed
         self.dtype = weights.W_ih.dtype
         self.inputs = weights.W_ih.shape[1]
         self.hidden = weights.W_hh.shape[1]
@@ -108,9 +108,9 @@ def pack(weights: LSTMWeights | tuple[Array, Array, Array] | PackedWeights) -> P
     if isinstance(weights, PackedWeights):
         return weights
     checked = LSTMWeights(*_validate.lstm_weights(weights))
-    cell = backend.empty_cell(checked.W_ih.shape[1], checked.W_hh.shape[1], checked.b.dtype, aligned_empty)
-    backend.pack(*checked, cell)
-    return PackedWeights(checked, cell)
+    packed = backend.Weights(checked.W_ih.shape[1], checked.W_hh.shape[1], checked.b.dtype, aligned_empty)
+    packed.load(*checked)
+    return PackedWeights(checked, packed)
 
 
 def lstm(
@@ -172,10 +172,10 @@ def lstm(
     if isinstance(weights, PackedWeights):
         if tape:
             raise ValueError("weights are packed, which is for inference: pass tape=False, or the weights as they were")
-        cell, checked = weights._cell, None
+        packed, checked = weights._packed, None
         features, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
     else:
-        cell, checked = None, _validate.lstm_weights(weights)
+        packed, checked = None, _validate.lstm_weights(weights)
         features, hidden, dtype = checked[0].shape[1], checked[1].shape[1], checked[0].dtype
     like = "the weights", dtype
     x = _validate.floating("x", x, like)
@@ -187,18 +187,23 @@ def lstm(
     h0 = _validate.optional_state("h0", h0, batch, hidden, like)
     c0 = _validate.optional_state("c0", c0, batch, hidden, like)
     sizes = batch, steps, features, hidden
-    key = sizes, dtype, tape, recompute, _threads.get_num_threads()  # on which the memory depends
-    sweep = borrow(key) or backend.Recurrent(sizes, dtype, tape, aligned_empty, recompute)
+    keep = bool(tape)
+    key = sizes, dtype, keep, recompute, _threads.get_num_threads()  # on which the memory depends
+    sweep = borrow(key) or backend.Recurrent(sizes, dtype, keep, aligned_empty, recompute)
     if checked is not None:
-        cell = sweep.load(*checked)
+        packed = borrow((features, hidden, dtype)) or backend.Weights(features, hidden, dtype, aligned_empty)
+        packed.load(*checked)
+    cell = packed.cell
     y, h, c = np.empty((batch, steps, hidden), dtype), np.empty((batch, hidden), dtype), np.empty((batch, hidden), dtype)
     sweep.forward(cell, x, (h0, c0), y, (h, c))
     if tape and checked is not None:
         inputs = x, h0, None if recompute == "states" else y[...]  # a view that keeps its flag: to Numba a type of its own
         if recompute != "states":
             y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
-        return LSTMOutput(y, h, c, Tape((key, sweep, cell, inputs, checked), y.shape, dtype))
+        return LSTMOutput(y, h, c, Tape((key, sweep, packed, inputs, checked), y.shape, dtype))
     give_back(key, sweep)
+    if checked is not None:
+        give_back((features, hidden, dtype), packed)
     return LSTMOutput(y, h, c, None)
 
 
@@ -238,10 +243,11 @@ def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, 
         content = tape._box.pop()
     except IndexError:
         raise ValueError("tape is consumed: one call of lstm serves one lstm_backward; run lstm again") from None
-    key, sweep, cell, inputs, weights = content
+    key, sweep, packed, inputs, weights = content
     dx, dh0, dc0 = np.empty_like(inputs[0]), np.empty((batch, hidden), dtype), np.empty((batch, hidden), dtype)
     sums = dW_ih, dW_hh, db = tuple(np.empty_like(array) for array in weights)
-    sweep.prepare_backward(inputs_gradient=True)
-    sweep.backward(cell, weights[:2], inputs, (dy, dh, dc), dx, (dh0, dc0), sums, False)
+    packed.prepare_backward(sweep.summing, inputs_gradient=True)
+    sweep.backward(packed, weights[:2], inputs, (dy, dh, dc), dx, (dh0, dc0), sums, False)
     give_back(key, sweep)
+    give_back((inputs[0].shape[2], hidden, dtype), packed)
     return Gradients(dx, dW_ih, dW_hh, db, dh0, dc0)

@@ -49,6 +49,7 @@ class LSTMRun(Run):
         self.states: tuple[Array, Array] | None = None
         self._no_bias = np.zeros(0 if layer.use_bias else 4 * layer.units, dtype)
         sizes = batch, steps, features, layer.units
+        self._weights = backend.Weights(features, layer.units, dtype, take)
         self._sweep = backend.Recurrent(sizes, dtype, training, take, layer.recompute)
         self._given = take((batch, layer.units), dtype), take((batch, layer.units), dtype)
         self._first: backend.States = None, None
@@ -59,14 +60,14 @@ class LSTMRun(Run):
         self._drops = training and layer.dropout > 0
         self._own_x = take(shape, dtype) if self._drops or layer.go_backwards else None
         if training:
-            self._sweep.prepare_backward(inputs_gradient=not first)
+            self._weights.prepare_backward(self._sweep.summing, inputs_gradient=not first)
             self._dx = take((batch, steps, 0 if first else features), dtype)
             self._turned = take(self._dx.shape, dtype) if layer.go_backwards else None
             self._db = self._no_bias.copy()
 
     def load(self) -> None:
         parameters = self._layer.parameters
-        self._cell = self._sweep.load(parameters["W_ih"], parameters["W_hh"], parameters.get("b", self._no_bias))
+        self._weights.load(parameters["W_ih"], parameters["W_hh"], parameters.get("b", self._no_bias))
 
     def forward(self, x: Array, key: int) -> Array:
         if self._own_x is not None:
@@ -84,7 +85,7 @@ class LSTMRun(Run):
         if states is not None:
             self._first = self._given
             self._given[0][:], self._given[1][:] = states
-        self._sweep.forward(self._cell, self._x, self._first, self._steps, self._last)
+        self._sweep.forward(self._weights.cell, self._x, self._first, self._steps, self._last)
         if states is not None:
             states[0][:], states[1][:] = self._last
         return self.y
@@ -99,7 +100,7 @@ class LSTMRun(Run):
         upstream = (dy, None, None) if self._layer.return_sequences else (None, dy, None)
         sums = gradients["W_ih"], gradients["W_hh"], gradients.get("b", self._db)
         self._sweep.backward(
-            self._cell,
+            self._weights,
             (parameters["W_ih"], parameters["W_hh"]),
             (self._x, self._first[0], self._steps),
             upstream,

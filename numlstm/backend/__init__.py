@@ -5,9 +5,10 @@ from the function `take` that it is made with, and is good for batches of the on
 """
 
 from .feedforward import ACTIVATIONS, Dense, drop, gather, scatter
-from .recurrent import Recurrent, States, empty_cell, pack
+from .recurrent import Recurrent, States
 from .runtime import describe
 from .training import LOSSES, RULES, SLOTS, Updates, norm, run_loss, shrink
+from .weights import Weights
 
 __all__ = [
     "ACTIVATIONS",
@@ -18,12 +19,11 @@ __all__ = [
     "Recurrent",
     "States",
     "Updates",
+    "Weights",
     "describe",
     "drop",
-    "empty_cell",
     "gather",
     "norm",
-    "pack",
     "run_loss",
     "scatter",
     "shrink",

@@ -1,7 +1,7 @@
 """The recurrent layers' passes over a batch."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from numlstm.kernels import cells, gradients, layout, parallel, sweeps, target
 from numlstm.kernels.team import new_team
 
 from .runtime import parts, runtime
+from .weights import Weights
 
 _WORTH_A_STEP = 8_000  # multiply-adds of one step for each thread of a team, which meets once a step
 _FEW_ROWS = 32  # for each thread
@@ -34,21 +35,6 @@ def _split(batch: int, steps: int, hidden: int, inputs: int, dtype: np.dtype[Any
     return parts(batch, work), False
 
 
-def empty_cell(inputs: int, hidden: int, dtype: np.dtype[Any], take: Take) -> cells.LSTM:
-    """Return memory for `pack`."""
-    return cells.LSTM(
-        take(layout.gate_panels_shape(hidden, inputs, dtype), dtype),
-        take(layout.gate_panels_shape(hidden, hidden, dtype), dtype),
-        take((4, layout.padded(hidden, dtype)), dtype),
-    )
-
-
-def pack(W_ih: Array, W_hh: Array, b: Array, cell: cells.LSTM) -> None:
-    """Write the weights to `cell` as the forward sweep reads them."""
-    most = parts(cell.x.shape[0], 4 * (W_ih.size + W_hh.size))
-    parallel.pack_cell(runtime(W_ih.dtype, most), W_ih, W_hh, b, cell)
-
-
 States = tuple[Array | None, Array | None]  # of h and c, (N, H) each
 
 
@@ -58,16 +44,6 @@ def _window_steps(steps: int) -> int:
     return min(steps, -(-math.isqrt(steps) // group) * group)
 
 
-class _ForBackward(NamedTuple):
-    """Memory of backward passes; see `parallel.backward` and `parallel.weight_gradients`."""
-
-    packed: tuple[Array, Array]
-    states: tuple[Array, Array]
-    carried: States  # gradients of the states between two windows
-    sums: Array
-    copies: Array
-
-
 class Recurrent:
     """The passes of one layer over batches of one shape, N, T, I, H.
 
@@ -75,6 +51,7 @@ class Recurrent:
     every sqrt(T) steps; the backward pass computes what lies between once more, a window of steps after the other, in
     order from the last: "gates" from the outputs, which it asks for, "states" from those states alone.
 
+    summing : into how many parts the sums of gradients fall
     nbytes : of all the memory taken
     """
 
@@ -101,8 +78,11 @@ class Recurrent:
             self._states = [(self._memory((batch, hidden), dtype), self._memory((batch, hidden), dtype)) for _ in bounds]
         if self._recompute == "states":
             self._y = self._memory((batch, self._steps, hidden), dtype)
-        self._cell: cells.LSTM | None = None
-        self._back: _ForBackward | None = None
+        if keep:  # gradients of the states: within a sweep, and between two windows
+            self._work = self._memory((batch, units), dtype), self._memory((batch, units), dtype)
+        self._carried: States = None, None
+        if self._recompute:
+            self._carried = self._memory((batch, hidden), dtype), self._memory((batch, hidden), dtype)
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         array = self._take(shape, dtype)
@@ -120,7 +100,7 @@ class Recurrent:
         self._members = self._parts if by_units else 1
         self._packing = parts(-(-max(inputs, hidden) // (4 * width)), 4 * weights)
         self._panels = parts(panels, batch * steps * weights)
-        self._summing = parts(panels * gradients.chunk_count.py_func(rows, panels), batch * steps * weights)
+        self.summing = parts(panels * gradients.chunk_count.py_func(rows, panels), batch * steps * weights)
 
     def _now(self) -> tuple[Array, Array]:
         """Return the runtime of a sweep and the team, for the threads that there are now."""
@@ -128,13 +108,6 @@ class Recurrent:
         if threads != self._threads:
             self._deal(threads)
         return runtime(self._dtype, self._parts, self._packing), _NO_TEAM if self._members == 1 else new_team(self._members)
-
-    def load(self, W_ih: Array, W_hh: Array, b: Array) -> cells.LSTM:
-        """Return the weights as the forward sweep reads them, in memory that is taken at the first call."""
-        if self._cell is None:
-            self._cell = empty_cell(self._sizes[2], self._sizes[3], self._dtype, self._memory)
-        pack(W_ih, W_hh, b, self._cell)
-        return self._cell
 
     def forward(self, cell: cells.LSTM, x: Array, first: States, y: Array | None, last: States) -> None:
         """Write y (N, T, H) and the states after the last step to `last`, where that is not None.
@@ -159,24 +132,9 @@ class Recurrent:
         """Return states with an empty array for None."""
         return self._none if states[0] is None else states[0], self._none if states[1] is None else states[1]
 
-    def prepare_backward(self, inputs_gradient: bool) -> None:
-        """Take the memory of backward passes, once; `inputs_gradient` says whether they have a dx."""
-        if self._back is not None:
-            return
-        (batch, _, inputs, hidden), dtype, memory = self._sizes, self._dtype, self._memory
-        units, width = self._z.shape[3], target.lanes(dtype)
-        w = layout.column_panels_shape(4 * hidden, inputs, dtype) if inputs_gradient else (0, 0, 4 * width)
-        self._back = _ForBackward(
-            (memory(w, dtype), memory(layout.column_panels_shape(4 * hidden, hidden, dtype), dtype)),
-            (memory((batch, units), dtype), memory((batch, units), dtype)),
-            (memory((batch, hidden), dtype), memory((batch, hidden), dtype)) if self._recompute else (None, None),
-            memory((units // width, inputs + hidden + 1, 4 * width), dtype),
-            memory((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype),
-        )
-
     def backward(
         self,
-        cell: cells.LSTM,
+        packed: Weights,
         weights: tuple[Array, Array],
         inputs: tuple[Array, Array | None, Array | None],
         upstream: tuple[Array | None, Array | None, Array | None],
@@ -187,16 +145,17 @@ class Recurrent:
     ) -> None:
         """Write the gradients of the last forward pass, once.
 
+        packed : loaded, and prepared for so many parts as `summing`
         weights : W_ih and W_hh; inputs : x, the first h and y, all as in the forward pass; y is not asked for with "states"
         upstream : gradients of y, of the last h and of the last c, None for zero
         dx : (N, T, I), or (N, T, 0) to leave it out; first : gradients of the first h and c, None to leave them out
         sums : gradients of W_ih, W_hh and b, with `add` accumulated into
         """
-        assert self._back is not None
-        back, zeros, carried = self._back, self._zeros, self._back.carried
+        assert packed.copies is not None
+        cell, copies, zeros, carried = packed.cell, packed.copies, self._zeros, self._carried
         (x, h0, y), (dy, dh, dc) = inputs, upstream
         dy = zeros[:1, np.newaxis] if dy is None else dy
-        sums_runtime = runtime(self._dtype, min(self._summing, back.copies.shape[0]))
+        sums_runtime = runtime(self._dtype, min(self.summing, copies.shape[0]))
         for k in reversed(range(len(self._windows))):
             window = self._windows[k]
             if self._recompute is None:
@@ -212,9 +171,11 @@ class Recurrent:
             late = self._or_none((dh, dc) if k == len(self._windows) - 1 else carried)
             early = self._or_none(first if k == 0 else carried)
             team = self._now()
-            parallel.backward(*team, window, cell, weights, back.packed, dy, late, early, back.states, self._c, self._z, dx)
+            parallel.backward(
+                *team, window, cell, weights, packed.columns, dy, late, early, self._work, self._c, self._z, dx
+            )
             if x.shape[0] and x.shape[1]:
-                parallel.weight_gradients(sums_runtime, window, self._z, x, y, before, back.sums, back.copies, *sums, add)
+                parallel.weight_gradients(sums_runtime, window, self._z, x, y, before, packed.panels, copies, *sums, add)
         if 0 in x.shape[:2] and not add:
             for gradient in sums:
                 gradient.fill(0)

@@ -314,3 +314,18 @@ def test_an_empty_read_only_array_compiles_nothing_more(make_layer):
     layer.x.flags.writeable = False
     layer.run()
     assert len(parallel.forward.overloads) == before
+
+
+def test_sequences_of_many_lengths_share_the_memory_of_the_weights(make_layer, monkeypatch):
+    """Beside what a length needs, large weights would have to be packed to fresh memory for each."""
+    made = []
+
+    class Counted(backend.Weights):
+        def __init__(self, *arguments):
+            made.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(backend, "Weights", Counted)
+    for steps in range(1, 20):
+        make_layer(2, steps, 29, 31).run_both()
+    assert len(made) == 1
