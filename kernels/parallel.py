@@ -200,7 +200,7 @@ def pack_dense(runtime, weights, b, panels, bias):
 
 
 @entry
-def dense_inputs_gradient(runtime, dz, weights, panels, bias, dx):
+def dense_gradient(runtime, dz, weights, panels, bias, dx):
     """products.dense_rows over the rows (work 0), once layout.pack_columns has packed the weights (work 1)."""
     _deal(layout.pack_columns, runtime, 1, panels.shape[0], (weights, panels))
     _deal(products.dense_rows, runtime, 0, dz.shape[0], (dz, panels, bias, dx))

@@ -87,7 +87,7 @@ class Dense:
         )
         if dx is not None:
             run = runtime(self._dtype, parts(rows, self._work), parts(self._columns.shape[0], 4 * W.size))
-            parallel.dense_inputs_gradient(run, dz, W, self._columns, self._zeros, dx)
+            parallel.dense_gradient(run, dz, W, self._columns, self._zeros, dx)
 
 
 def drop(key: int, rate: float, x: Array, y: Array) -> None:
