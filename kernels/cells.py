@@ -2,68 +2,342 @@
 
 A lane is a SIMD vector on the CPU; the functions only use operators and the elementary functions, and write numbers through
 ``constant``, so that nothing is computed in a wider type. The type of a cell's parameters selects its functions.
+
+For each step and hidden unit a cell has some numbers in slots: first the pre-activations, the sums of the bias and of the
+products with x and with h; then what the cell keeps for its adjoint, mostly the gates; in the end the gradients of the
+pre-activations. Beside h it may have states of its own, such as c.
 """
 
-from typing import Any, NamedTuple
+import functools
+from typing import Any, ClassVar, NamedTuple
 
-from numba.extending import overload
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic, overload, register_jitable
 
-from .elementary import sigmoid, tanh
-from .simd import constant, fma
+from .elementary import hard_sigmoid, hard_sigmoid_slope, positive, relu, sigmoid, tanh
+from .simd import constant, element_pointer, fma, int_constant, load, load_vector, store_vector, vec_of
 
 
-class LSTM(NamedTuple):
-    """Packed parameters of the LSTM with input, forget and output gates (Gers et al. 2000; Greff et al. 2017, NP).
+class _Parameters(NamedTuple):
+    """A cell's packed parameters. G, K: slots that a product is added to, and its length; H padded to whole vectors: H'.
 
-    x : (H'/L, I, 4L)  input weights (layout.pack_gates)
-    h : (H'/L, H, 4L)  recurrent weights
-    b : (4, H')  bias, H padded to whole vectors with zeros
+    x : (panels, I, G L)  input weights (layout.pack_gates); h : (panels, H, G L)  recurrent weights
+    b : (slots, H')  bias; p : (peepholes, H'); padding holds zeros
     """
 
     x: Any
     h: Any
     b: Any
+    p: Any
 
 
-def cell_forward(cell, z_i, z_f, z_g, z_o, c):
-    """Return (i, f, g, o, c, h) of one step from the pre-activations and the previous cell state."""
+class Cell(_Parameters):
+    """Packed parameters, with what is to be known of a cell in its class.
+
+    slots, states : how many numbers a unit has in slots, and how many states beside h
+    x_slots, h_slots : (first, number) of the slots that the products with x and with h are added to
+    rows : (3, slots)  which block of H rows of W_ih, of W_hh, of b belongs to a slot; -1 for none
+    peepholes : (number, 2)  the slot of each, and whether it sees the state before the step (0) or after it (1)
+    h_is_state : whether the first state is h itself
+    """
+
+    __slots__ = ()
+    slots: ClassVar[int]
+    states: ClassVar[int]
+    x_slots: ClassVar[tuple[int, int]]
+    h_slots: ClassVar[tuple[int, int]]
+    rows: ClassVar[Any]
+    peepholes: ClassVar[Any] = np.empty((0, 2), np.int64)
+    h_is_state: ClassVar[bool] = False
+    forward: ClassVar[Any]  # (cell, at, z, states) -> (kept, new states, h), for the units from `at` on
+    backward: ClassVar[Any]  # (cell, at, kept, states before, after, dh, dstates) -> (dz, dstates before)
+
+
+# --- activations, and their slopes as functions of their values ---
+
+
+@register_jitable
+def _linear(x):
+    return x
+
+
+@register_jitable
+def _sigmoid_slope(y):
+    return y * (constant(y, 1) - y)
+
+
+@register_jitable
+def _tanh_slope(y):
+    return constant(y, 1) - y * y
+
+
+@register_jitable
+def _linear_slope(y):
+    return constant(y, 1)
+
+
+ACTIVATIONS = {
+    "sigmoid": (sigmoid, _sigmoid_slope),
+    "hard_sigmoid": (hard_sigmoid, hard_sigmoid_slope),
+    "tanh": (tanh, _tanh_slope),
+    "relu": (relu, positive),
+    "linear": (_linear, _linear_slope),
+}
+
+
+# --- the cells ---
+
+
+def _lstm(
+    input_gate: bool,
+    forget_gate: str,
+    output_gate: bool,
+    gate_activation: str,
+    input_activation: str,
+    output_activation: str,
+    peepholes: bool,
+    cell_input: str,
+) -> dict[str, Any]:
+    """A member of the LSTM family; the options are those of numlstm.CellSpec."""
+    has = {"i": input_gate, "f": forget_gate == "learned", "g": True, "o": output_gate}
+    present = [name for name in "ifgo" if has[name]]
+    h_only = cell_input == "h_only"
+    named = [name for name in "ifgo" if not has[name]] + sorted(present, key=lambda name: h_only and name != "g")
+    with_x = [name for name in present if not (h_only and name == "g")]
+    first = 4 - len(present)
+    looks = [(name, int(name == "o")) for name in "ifo" if has[name]] if peepholes else []
+    numbers = tuple("ifgo".index(name) for name in named)  # of the gates i, f, g, o, which stand in slots 0 to 3
+    slot = {name: named.index(name) for name in "ifgo"}
+    place = {name: k for k, (name, _) in enumerate(looks)}
+    I, F, G, O = (slot[name] for name in "ifgo")  # noqa: E741
+    P_I, P_F, P_O = (place.get(name, 0) for name in "ifo")
+    HAS_I, HAS_F, HAS_O = has["i"], has["f"], has["o"]
+    COUPLED, PEEPS = forget_gate == "coupled", peepholes
+    A, B, C, D = numbers
+    gate, gate_slope = ACTIVATIONS[gate_activation]
+    squash_in, slope_in = ACTIVATIONS[input_activation]
+    squash_out, slope_out = ACTIVATIONS[output_activation]
+
+    def forward(cell, at, z, states):
+        c, units = states[0], cell.b.shape[1]
+        one = constant(c, 1)
+        i, f, o = one, one, one
+        g = squash_in(z[G])
+        if HAS_I:
+            i = gate(fma(load(cell.p, P_I * units + at), c, z[I]) if PEEPS else z[I])
+        if HAS_F:
+            f = gate(fma(load(cell.p, P_F * units + at), c, z[F]) if PEEPS else z[F])
+        elif COUPLED:
+            f = one - i
+        c = fma(f, c, i * g)
+        if HAS_O:
+            o = gate(fma(load(cell.p, P_O * units + at), c, z[O]) if PEEPS else z[O])
+        gates = (i, f, g, o)
+        return (gates[A], gates[B], gates[C], gates[D]), (c,), o * squash_out(c)
+
+    def backward(cell, at, z, before, after, dh, dstates):
+        i, f, g, o = z[I], z[F], z[G], z[O]
+        c_before, c, dc, units = before[0], after[0], dstates[0], cell.b.shape[1]
+        squashed = squash_out(c)
+        zero = constant(c, 0)
+        dz_i, dz_f, dz_o = zero, zero, zero
+        if HAS_O:
+            dz_o = dh * squashed * gate_slope(o)
+        dc = fma(dh * o, slope_out(squashed), dc)
+        if PEEPS and HAS_O:
+            dc = fma(dz_o, load(cell.p, P_O * units + at), dc)
+        if HAS_I:
+            dz_i = dc * (g - c_before if COUPLED else g) * gate_slope(i)
+        if HAS_F:
+            dz_f = dc * c_before * gate_slope(f)
+        dz_g = dc * i * slope_in(g)
+        dc = dc * f
+        if PEEPS and HAS_I:
+            dc = fma(dz_i, load(cell.p, P_I * units + at), dc)
+        if PEEPS and HAS_F:
+            dc = fma(dz_f, load(cell.p, P_F * units + at), dc)
+        slopes = (dz_i, dz_f, dz_g, dz_o)
+        return (slopes[A], slopes[B], slopes[C], slopes[D]), (dc,)
+
+    return {
+        "slots": 4,
+        "states": 1,
+        "x_slots": (4 - len(with_x), len(with_x)),
+        "h_slots": (first, len(present)),
+        "rows": _rows(named, with_x, present, present),
+        "peepholes": np.array([(slot[name], after) for name, after in looks], np.int64).reshape(-1, 2),
+        "forward": forward,
+        "backward": backward,
+    }
+
+
+def _rows(slots, x, h, b):
+    """Return the table of blocks, from the names of the slots and of the blocks of W_ih, W_hh and b."""
+    return np.array([[blocks.index(slot) if slot in blocks else -1 for slot in slots] for blocks in (x, h, b)])
+
+
+def _gru(activation: str, recurrent_activation: str) -> dict[str, Any]:
+    """A GRU with its reset gate after the product; gates r, z, n."""
+    gate, gate_slope = ACTIVATIONS[recurrent_activation]
+    squash, slope = ACTIVATIONS[activation]
+
+    def forward(cell, at, z, states):
+        r, u = gate(z[1]), gate(z[2])
+        n = squash(fma(r, z[3], z[0]))
+        h = fma(u, states[0] - n, n)
+        return (n, r, u, z[3]), (h,), h
+
+    def backward(cell, at, z, before, after, dh, dstates):
+        n, r, u = z[0], z[1], z[2]
+        dh = dh + dstates[0]
+        dz_n = dh * (constant(u, 1) - u) * slope(n)
+        dz_r = dz_n * z[3] * gate_slope(r)
+        dz_u = dh * (before[0] - n) * gate_slope(u)
+        return (dz_n, dz_r, dz_u, dz_n * r), (dh * u,)
+
+    return {
+        "slots": 4,
+        "states": 1,
+        "x_slots": (0, 3),
+        "h_slots": (1, 3),
+        "rows": np.array([(2, 0, 1, -1), (-1, 0, 1, 2), (2, 0, 1, 3)]),  # the bias of the product with h is the last block
+        "h_is_state": True,
+        "forward": forward,
+        "backward": backward,
+    }
+
+
+def _rnn(activation: str) -> dict[str, Any]:
+    """A simple recurrent network (Elman 1990)."""
+    squash, slope = ACTIVATIONS[activation]
+
+    def forward(cell, at, z, states):
+        h = squash(z[0])
+        return (h,), (), h
+
+    def backward(cell, at, z, before, after, dh, dstates):
+        return (dh * slope(z[0]),), ()
+
+    one = (0, 1)
+    rows = np.zeros((3, 1), np.int64)
+    return {"slots": 1, "states": 0, "x_slots": one, "h_slots": one, "rows": rows, "forward": forward, "backward": backward}
+
+
+_KINDS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+
+
+@functools.cache
+def cell_type(name: str) -> type[Cell]:
+    """Return the type of a cell's packed parameters from its name, the same at each call: a kind and its options.
+
+    The words stand between "_of_": "RNN_of_tanh". So the name is one of a Python type, by which a process that has not made
+    the type yet finds it when it loads compiled code that was kept on disk.
+    """
+    kind, *words = name.split("_of_")
+    known = {"True": True, "False": False}
+    cell = type(name, (Cell,), {"__slots__": (), "__module__": __name__, **_KINDS[kind](*(known.get(w, w) for w in words))})
+    globals()[name] = cell
+    return cell
+
+
+def __getattr__(name: str) -> type[Cell]:
+    if name.split("_of_")[0] not in _KINDS:
+        raise AttributeError(name)
+    return cell_type(name)
+
+
+# --- what the sweeps call ---
+
+
+class Places(NamedTuple):
+    """Constants of a cell; `spread` is how many vectors of hidden units there are in a panel of weights."""
+
+    x_first: Any
+    x_count: Any
+    h_first: Any
+    h_count: Any
+    slots: Any
+    states: Any
+    spread: Any
+
+
+def spread_of(cell: type[Cell]) -> int:
+    """Return how many vectors of units one panel holds: with a single gate four, so that the tile is as wide as ever."""
+    return 4 if cell.slots == 1 else 1
+
+
+def places(cell):
+    """Return the cell's Places."""
     raise NotImplementedError("compiled code only")
 
 
-def cell_backward(cell, i, f, g, o, c_before, c, dh, dc):
-    """Return (dz_i, dz_f, dz_g, dz_o, dc_before) from one step's gates and states and the gradients that reach h and c."""
+def cell_forward(cell, at, z, states):
+    """Return (kept, states, h) of one step for the vector of units at `at`, from pre-activations and states before."""
     raise NotImplementedError("compiled code only")
 
 
-def _lstm_forward(cell, z_i, z_f, z_g, z_o, c):
-    i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
-    c = fma(f, c, i * g)
-    return i, f, g, o, c, o * tanh(c)
+def cell_backward(cell, at, z, before, after, dh, dstates):
+    """Return (dz, dstates before) from what was kept, the states and the gradients that reach h and the states after."""
+    raise NotImplementedError("compiled code only")
 
 
-def _lstm_backward(cell, i, f, g, o, c_before, c, dh, dc):
-    one = constant(i, 1)
-    squashed = tanh(c)
-    dc = fma(dh * o, one - squashed * squashed, dc)
-    dz_i = dc * g * (i * (one - i))
-    dz_f = dc * c_before * (f * (one - f))
-    dz_g = dc * i * (one - g * g)
-    dz_o = dh * squashed * (o * (one - o))
-    return dz_i, dz_f, dz_g, dz_o, dc * f
+def _type_of(cell):
+    kind = getattr(cell, "instance_class", None)
+    return kind if isinstance(kind, type) and issubclass(kind, Cell) else None
 
 
-_CELLS = {LSTM: (_lstm_forward, _lstm_backward)}
-
-
-def _functions_of(cell):
-    return _CELLS.get(getattr(cell, "instance_class", None), (None, None))
+@overload(places)
+def _places(cell):
+    kind = _type_of(cell)
+    (x_first, x_count), (h_first, h_count) = kind.x_slots, kind.h_slots
+    slots, states, spread = kind.slots, kind.states, spread_of(kind)
+    return lambda cell: Places(x_first, x_count, h_first, h_count, slots, states, spread)
 
 
 @overload(cell_forward)
-def _choose_forward(cell, z_i, z_f, z_g, z_o, c):
-    return _functions_of(cell)[0]
+def _choose_forward(cell, at, z, states):
+    return getattr(_type_of(cell), "forward", None)
 
 
 @overload(cell_backward)
-def _choose_backward(cell, i, f, g, o, c_before, c, dh, dc):
-    return _functions_of(cell)[1]
+def _choose_backward(cell, at, z, before, after, dh, dstates):
+    return getattr(_type_of(cell), "backward", None)
+
+
+def _loader(count, doc):
+    def typed(typingctx, cell, array, at, step):
+        kind = vec_of(array.dtype)
+        tuple_type = types.UniTuple(kind, getattr(_type_of(cell), count))
+
+        def emit(context, builder, sig, args):
+            _, array, at, step = args
+            places = (builder.add(at, builder.mul(step, int_constant(k))) for k in range(tuple_type.count))
+            pointers = (element_pointer(context, builder, sig.args[1], array, place) for place in places)
+            vectors = [load_vector(builder, pointer, kind.ir_type) for pointer in pointers]
+            return context.make_tuple(builder, sig.return_type, vectors)
+
+        return signature(tuple_type, cell, array, types.intp, types.intp), emit
+
+    typed.__name__, typed.__doc__ = f"load_{count}", doc
+    return intrinsic(typed)
+
+
+load_slots = _loader("slots", "Return the cell's slots, vectors that begin `step` elements apart from `at` on.")
+load_states = _loader("states", "Return the cell's states, vectors that begin `step` elements apart from `at` on.")
+
+
+@intrinsic
+def store_all(typingctx, array, at, step, vectors):
+    """Store the vectors of a tuple `step` elements apart from `at` on."""
+
+    def emit(context, builder, sig, args):
+        array, at, step, vectors = args
+        for k, vector in enumerate(cgutils.unpack_tuple(builder, vectors, len(sig.args[3]))):
+            place = builder.add(at, builder.mul(step, int_constant(k)))
+            store_vector(builder, element_pointer(context, builder, sig.args[0], array, place), vector)
+        return context.get_dummy_value()
+
+    return signature(types.void, array, types.intp, types.intp, vectors), emit

@@ -175,6 +175,15 @@ def _tanh(x):
     return ((0.0 - e) / (e + 2.0)).with_sign_of(x)  # 0 - e, for -e would be -0 at 0
 
 
+def _hard_sigmoid(x):
+    """min(max(x / 6 + 1/2, 0), 1)"""
+    return x.fma(1 / 6, 0.5).at_least(0.0).at_most(1.0)
+
+
+def _hard_sigmoid_slope(y):
+    return y.where(">", 0.0, y.where("<", 1.0, 1 / 6, 0.0), 0.0)
+
+
 def _elementary(formula, name, doc):
     def typed(typingctx, x):
         if not isinstance(x, Vec):
@@ -193,3 +202,7 @@ def _elementary(formula, name, doc):
 exp = _elementary(_exp, "exp", "Return e**x of each lane.")
 sigmoid = _elementary(_sigmoid, "sigmoid", "Return 1 / (1 + e**-x) of each lane.")
 tanh = _elementary(_tanh, "tanh", "Return the hyperbolic tangent of each lane.")
+relu = _elementary(lambda x: x.at_least(0.0), "relu", "Return max(x, 0) of each lane.")
+positive = _elementary(lambda y: y.where(">", 0.0, 1.0, 0.0), "positive", "Return 1 where a lane is above 0, else 0.")
+hard_sigmoid = _elementary(_hard_sigmoid, "hard_sigmoid", "Return min(max(x / 6 + 1/2, 0), 1) of each lane.")
+hard_sigmoid_slope = _elementary(_hard_sigmoid_slope, "hard_sigmoid_slope", "Return hard_sigmoid's slope from its value.")

@@ -2,7 +2,7 @@
 
 Each element of dW is one chain over batch and time, in an order that neither the thread count nor the windows change: groups
 of steps, from the last to the first, and within a group row after row. The products are computed transposed,
-``dW' = [x | h | 1]' dz``, because dz is padded to whole vectors: there are no column tails.
+``dW' = [x | 1 | h]' dz``, because dz is padded to whole vectors: there are no column tails.
 
 A task is one panel of dz against a chunk of the rows of dW'. Both operands of a stretch of the sum are first copied to where
 they are contiguous, and a few tasks go through the stretch together. Without that, at H = 1024 the strides are powers of two
@@ -10,7 +10,7 @@ that meet in the same cache sets: 124 instead of 280 GFLOP/s.
 """
 
 from .compiling import jit
-from .simd import advance, constant_row, copy, lanes, load_element, pointer, stack_array
+from .simd import advance, constant, constant_row, copy, fma, lanes, load, load_element, pointer, stack_array, store
 from .tile import VECTORS, Left, Out, Right, panel_product
 from .transpose import transpose_square
 
@@ -30,39 +30,48 @@ def chunk_count(rows, panels):
 
 
 @jit
-def gradient_tasks(tile, parts, window, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add, start, stop):
+def first_slot(rows):
+    """Return the first slot that has parameters; those that have none come first."""
+    slot = 0
+    while rows[0, slot] < 0 and rows[1, slot] < 0:
+        slot += 1
+    return slot
+
+
+@jit
+def gradient_tasks(tile, parts, window, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add, start, stop):
     """Compute the gradients of tasks `start` to `stop`, from one window of the steps (sweeps.Window) after the other.
 
     Of several windows the last comes first; the sums go from one to the next, and are written with the one from step 0 on.
 
     parts : into how many all tasks fall
-    dz : (N, S, G, H') of G gates, G H' a multiple of 4L; x : (N, T, I); y : (N, S or more, H) outputs
-    h0 : (N, H)  output before the window
-    sums : (G H'/4L, I + H + 1, 4L)  workspace: dW', a panel of gates after the other
+    rows : (3, slots), cells.Cell.rows
+    dz : (N, S, slots, U') of U units; x : (N, T, I); y : (N, S or more, H) outputs; h0 : (N, H)  output before the window
+    sums : (panels of dz, I + 1 + H, 4L)  workspace: dW', a panel after the other
     copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
-    dW_ih : (G U, I); dW_hh : (G U, H); db : (G U,)  written, or with `add` accumulated into
+    dW_ih : (G U, I); dW_hh : (G U, H); db : (B U,)  written, or with `add` accumulated into
 
-    A recurrent layer has U = H units; a dense one is a gate (G = 1) of U outputs and no recurrence (H = 0).
+    A recurrent layer has U = H units; a dense one is a slot of U outputs and no recurrence (H = 0).
     """
-    rows = x.shape[2] + y.shape[2] + 1
+    total = x.shape[2] + y.shape[2] + 1
     panels = sums.shape[0]
-    chunks = chunk_count(rows, panels)
+    chunks = chunk_count(total, panels)
     part = -(-start * parts // (panels * chunks))  # which begins at total * part // parts: another for each that has tasks
     pairs = (window.stop - window.start) * x.shape[0]
     task = start
     while task < stop:
         chunk, panel = task // panels, task % panels
         together = min(TOGETHER, stop - task, panels - panel)
-        r0, r1 = rows * chunk // chunks, rows * (chunk + 1) // chunks
+        r0, r1 = total * chunk // chunks, total * (chunk + 1) // chunks
         for first in range(0, pairs, SUMMED):
             last = min(pairs, first + SUMMED)
             _copy_rows(copies, part, window, x, y, h0, first, last, r0, r1)
             begins = window.stop == x.shape[1] and first == 0
             for p in range(panel, panel + together):
-                _add_products(tile, window, dz, copies, part, sums, p, r0, r1, first, last, begins)
+                _add_products(tile, window, rows, dz, copies, part, sums, p, x.shape[2], r0, r1, first, last, begins)
         if window.start == 0:
             for p in range(panel, panel + together):
-                _write_gradients(sums, dz, p, r0, r1, dW_ih, dW_hh, db, add)
+                _write_gradients(sums, rows, dz, p, r0, r1, dW_ih, dW_hh, db, add)
         task += together
 
 
@@ -90,59 +99,76 @@ def _next(window, rows, n, t):
 
 @jit
 def _copy_rows(copies, part, window, x, y, h0, first, last, r0, r1):
-    """Copy columns r0 to r1 of [x | h | 1] of the pairs `first` to `last`; h is the state before the step."""
+    """Copy columns r0 to r1 of [x | 1 | h] of the pairs `first` to `last`; h is the state before the step."""
     steps, inputs, hidden = x.shape[1], x.shape[2], y.shape[2]
     count = r1 - r0
-    x_end, h_start, h_end = min(r1, inputs), max(r0, inputs), min(r1, inputs + hidden)
+    x_end, h_start = min(r1, inputs), max(r0, inputs + 1)
     n, t = _pair(window, x.shape[0], first)
     for pair in range(first, last):
         row = pointer(copies, part * SUMMED * CHUNK + (pair - first) * count)
         if r0 < x_end:
             copy(pointer(x, (n * steps + t) * inputs + r0), row, x_end - r0)
-        if h_start < h_end:
+        if r0 <= inputs and r1 > inputs:
+            copy(constant_row(x, 1), advance(row, inputs - r0), 1)
+        if h_start < r1:
             y_at = (n * y.shape[1] + t - 1 - window.y_start) * hidden
             before = pointer(h0, n * hidden) if t == window.start else pointer(y, y_at)
-            copy(advance(before, h_start - inputs), advance(row, h_start - r0), h_end - h_start)
-        if r1 > inputs + hidden:
-            copy(constant_row(x, 1), advance(row, count - 1), 1)
+            copy(advance(before, h_start - inputs - 1), advance(row, h_start - r0), r1 - h_start)
         n, t = _next(window, x.shape[0], n, t)
 
 
 @jit
-def _add_products(tile, window, dz, copies, part, sums, panel, r0, r1, first, last, begins):
-    """Add the products of the pairs `first` to `last`, copied by _copy_rows, to rows r0 to r1 of one panel of `sums`."""
+def _vectors(rows, dz, panel):
+    """Return the first vector of a panel, counted over all slots, and the one after its last."""
     width = lanes(dz)
-    size, gates = VECTORS * width, dz.shape[2] * dz.shape[3]
-    panel_copy = stack_array(dz, PANEL_COPY)
-    n, t = _pair(window, dz.shape[0], first)
-    for pair in range(first, last):
-        place = (n * dz.shape[1] + t - window.start) * gates + panel * size
-        copy(pointer(dz, place), pointer(panel_copy, (pair - first) * size), size)
-        n, t = _next(window, dz.shape[0], n, t)
-    out = Out(pointer(sums, (panel * sums.shape[1] + r0) * size), size, width)
-    init = Out(constant_row(dz, 0), 0, width) if begins else out
-    left = Left(pointer(copies, part * SUMMED * CHUNK), 1, r1 - r0, 0)
-    panel_product(tile, r1 - r0, VECTORS, out, init, left, Right(pointer(panel_copy, 0), size, 0), last - first, 1)
+    by_slot = dz.shape[3] // width
+    first = first_slot(rows) * by_slot + panel * VECTORS
+    return first, min(first + VECTORS, dz.shape[2] * by_slot)
 
 
 @jit
-def _write_gradients(sums, dz, panel, r0, r1, dW_ih, dW_hh, db, add):
+def _add_products(tile, window, rows, dz, copies, part, sums, panel, inputs, r0, r1, first, last, begins):
+    """Add the products of the pairs `first` to `last`, copied by _copy_rows, to rows r0 to r1 of one panel of `sums`."""
+    width = lanes(dz)
+    v0, v1 = _vectors(rows, dz, panel)
+    size, numbers = (v1 - v0) * width, dz.shape[2] * dz.shape[3]
+    with_x, with_h = False, False
+    for slot in range(v0 * width // dz.shape[3], (v1 * width - 1) // dz.shape[3] + 1):
+        with_x, with_h = with_x or rows[0, slot] >= 0, with_h or rows[1, slot] >= 0
+    a, b = r0 if with_x else max(r0, inputs), r1 if with_h else min(r1, inputs + 1)
+    if a >= b:
+        return
+    panel_copy = stack_array(dz, PANEL_COPY)
+    n, t = _pair(window, dz.shape[0], first)
+    for pair in range(first, last):
+        place = (n * dz.shape[1] + t - window.start) * numbers + v0 * width
+        copy(pointer(dz, place), pointer(panel_copy, (pair - first) * size), size)
+        n, t = _next(window, dz.shape[0], n, t)
+    out = Out(pointer(sums, (panel * sums.shape[1] + a) * VECTORS * width), VECTORS * width, width)
+    init = Out(constant_row(dz, 0), 0, width) if begins else out
+    left = Left(pointer(copies, part * SUMMED * CHUNK + a - r0), 1, r1 - r0, 0)
+    panel_product(tile, b - a, v1 - v0, out, init, left, Right(pointer(panel_copy, 0), size, 0), last - first, 1)
+
+
+@jit
+def _write_gradients(sums, rows, dz, panel, r0, r1, dW_ih, dW_hh, db, add):
     """Bring rows r0 to r1 of one panel of `sums`, transposed and without padding, to the gradients."""
     width = lanes(dz)
     padded, inputs, hidden = dz.shape[3], dW_ih.shape[1], dW_hh.shape[1]
-    units = db.shape[0] // dz.shape[2]
-    for v in range(VECTORS):
-        column = (panel * VECTORS + v) * width
-        gate, unit = divmod(column, padded)
+    units = db.shape[0] // (rows[2].max() + 1)
+    v0, v1 = _vectors(rows, dz, panel)
+    for v in range(v0, v1):
+        slot, unit = divmod(v * width, padded)
         valid = min(width, units - unit)
-        row = gate * units + unit
-        sums_at = panel * (inputs + hidden + 1) * VECTORS * width + v * width
-        _write_transposed(sums, sums_at, r0, min(r1, inputs), dW_ih, 0, row, valid, add)
-        _write_transposed(sums, sums_at, max(r0, inputs), min(r1, inputs + hidden), dW_hh, inputs, row, valid, add)
-        if r1 == inputs + hidden + 1:
+        at = panel * (inputs + 1 + hidden) * VECTORS * width + (v - v0) * width
+        if rows[0, slot] >= 0:
+            _write_transposed(sums, at, r0, min(r1, inputs), dW_ih, 0, rows[0, slot] * units + unit, valid, add)
+        if rows[1, slot] >= 0:
+            _write_transposed(sums, at, max(r0, inputs + 1), r1, dW_hh, inputs + 1, rows[1, slot] * units + unit, valid, add)
+        if r0 <= inputs and r1 > inputs:
             for lane in range(valid):
-                gradient = sums[panel, inputs + hidden, v * width + lane]
-                db[row + lane] = db[row + lane] + gradient if add else gradient
+                row, gradient = rows[2, slot] * units + unit + lane, sums[panel, inputs, (v - v0) * width + lane]
+                db[row] = db[row] + gradient if add else gradient
 
 
 @jit
@@ -160,3 +186,34 @@ def _write_transposed(sums, at, first, last, gradient, skipped, row, valid, add)
             element = load_element(sums, at + (first + m) * step + lane)
             column = first + m - skipped
             gradient[row + lane, column] = gradient[row + lane, column] + element if add else element
+
+
+@jit
+def peephole_sums(tile, window, peepholes, batch, dz, c, sums, dp, add, start, stop):
+    """Compute the gradients of peepholes of the vectors of units `start` to `stop`, as `gradient_tasks` does.
+
+    peepholes : (P, 2), cells.Cell.peepholes; batch : (N, T)
+    dz : (N, S, slots, H'); c : (N, S+1, states, H'); sums : (P, H')  workspace; dp : (P H,)  written or accumulated into
+    """
+    width, units = lanes(dz), dz.shape[3]
+    hidden = dp.shape[0] // peepholes.shape[0]
+    rows, steps = batch
+    z_step, c_step = dz.shape[2] * units, c.shape[2] * units
+    for k in range(peepholes.shape[0]):
+        for j in range(start * width, stop * width, width):
+            total = load(sums, k * units + j)
+            if window.stop == steps:
+                total = constant(total, 0)
+            n, t = _pair(window, rows, 0)
+            for _ in range((window.stop - window.start) * rows):
+                slot = t - window.start
+                gradient = load(dz, (n * dz.shape[1] + slot) * z_step + peepholes[k, 0] * units + j)
+                state = load(c, (n * c.shape[1] + slot + peepholes[k, 1]) * c_step + j)
+                total = fma(gradient, state, total)
+                n, t = _next(window, rows, n, t)
+            store(sums, k * units + j, total)
+            if window.start == 0:
+                for lane in range(min(width, hidden - j)):
+                    place = k * hidden + j + lane
+                    gradient = load_element(sums, k * units + j + lane)
+                    dp[place] = dp[place] + gradient if add else gradient

@@ -1,7 +1,7 @@
 """How weights and workspace lie in memory.
 
 L is the number of lanes, V = 4 L the width of a panel, H' (written ``padded``) the hidden units rounded up to whole vectors.
-Gates stand in the order i, f, g, o. Padding holds zeros in weights, so that padded lanes stay finite.
+Padding holds zeros in weights, so that padded lanes stay finite.
 """
 
 from . import target
@@ -16,10 +16,10 @@ def padded(units: int, dtype) -> int:
     return -(-units // width) * width
 
 
-def gate_panels_shape(units: int, inputs: int, dtype) -> tuple[int, int, int]:
-    """Return the shape that `pack_gates` fills for weights (4 units, inputs)."""
+def gate_panels_shape(units: int, inputs: int, gates: int, spread: int, dtype) -> tuple[int, int, int]:
+    """Return the shape that `pack_gates` fills for weights of so many gates, with `spread` vectors of units in a panel."""
     width = target.lanes(dtype)
-    return -(-units // width), inputs, 4 * width
+    return -(-units // (width * spread)), inputs, gates * spread * width
 
 
 def column_panels_shape(rows: int, columns: int, dtype) -> tuple[int, int, int]:
@@ -29,16 +29,21 @@ def column_panels_shape(rows: int, columns: int, dtype) -> tuple[int, int, int]:
 
 
 @jit
-def pack_gates(tile, weights, panels, start, stop):
-    """Pack panels `start` to `stop` for gates = x W': one panel holds i, f, g, o of one vector of hidden units.
+def pack_gates(tile, weights, blocks, spread, panels, start, stop):
+    """Pack panels `start` to `stop` for gates = x W': one panel holds all gates of `spread` vectors of hidden units.
 
-    weights : (4H, K); panels : (H'/L, K, 4L), element [p, k, gate * L + lane] is weights[gate * H + p * L + lane, k].
+    weights : (blocks of H rows, K); blocks : (G,)  which block each gate is
+    panels : (.., K, G spread L), element [p, k, (gate spread + s) L + lane] is row (p spread + s) L + lane of its block
     """
     width = lanes(weights)
-    units = weights.shape[0] // 4
+    gates = blocks.shape[0]
+    units = weights.shape[0] // gates
     for p in range(start, stop):
-        for gate in range(4):
-            _pack_vector(weights, gate * units + p * width, min(width, units - p * width), panels, p, gate)
+        for gate in range(gates):
+            for s in range(spread):
+                unit = (p * spread + s) * width
+                row, valid = blocks[gate] * units + unit, max(0, min(width, units - unit))
+                _pack_vector(weights, row, valid, panels, p, gate * spread + s)
 
 
 @jit
@@ -58,11 +63,11 @@ def pack_rows(tile, weights, panels, start, stop):
 def _pack_vector(weights, row, valid, panels, p, v):
     """Write `valid` rows of the weights from `row` on to vector `v` of panel `p`, and zeros to its other lanes."""
     width = lanes(weights)
-    inputs = weights.shape[1]
+    inputs, panel = weights.shape[1], panels.shape[2]
     squares = inputs // width * width if valid == width else 0
     for k in range(0, squares, width):
-        place = (p * inputs + k) * 4 * width + v * width
-        transpose_square(weights, row * inputs + k, inputs, panels, place, 4 * width, False)
+        place = (p * inputs + k) * panel + v * width
+        transpose_square(weights, row * inputs + k, inputs, panels, place, panel, False)
     for lane in range(width):
         for k in range(squares, inputs):
             if lane < valid:
@@ -72,29 +77,39 @@ def _pack_vector(weights, row, valid, panels, p, v):
 
 
 @jit
-def pack_columns(tile, matrix, panels, start, stop):
+def pack_columns(tile, matrix, blocks, panels, start, stop):
     """Pack panels `start` to `stop` for a product with `matrix` on the right: one panel holds V of its columns.
 
-    matrix : (K, C); panels : (ceil(C / V), K, V), element [p, k, j] is matrix[k, p * V + j], or zero past column C.
+    matrix : (K, C); blocks : (B,)  the order in which B blocks of its rows are wanted
+    panels : (ceil(C / V), K, V), element [p, k, j] is matrix[k, p * V + j] before that order, or zero past column C
     """
     width = lanes(matrix)
-    rows, columns, panel = matrix.shape[0], matrix.shape[1], panels.shape[2]
+    columns, panel = matrix.shape[1], panels.shape[2]
+    rows = matrix.shape[0] // blocks.shape[0]
     for p in range(start, stop):
-        for k in range(rows):
-            for j in range(0, panel, width):
-                at = p * panel + j
-                vector = load_first(matrix, k * columns + min(at, columns), columns - at)
-                store(panels, (p * rows + k) * panel + j, vector)
+        for block in range(blocks.shape[0]):
+            for r in range(rows):
+                row, to = blocks[block] * rows + r, (p * matrix.shape[0] + block * rows + r) * panel
+                for j in range(0, panel, width):
+                    at = p * panel + j
+                    store(panels, to + j, load_first(matrix, row * columns + min(at, columns), columns - at))
 
 
 @jit
-def pad_states(states, rows, padded, step):
-    """Write states (N, H), or zeros for (0, H), to `rows` rows of H' elements that begin `step` elements apart."""
+def pad_row(values, start, count, padded, row):
+    """Write `count` values from `start` on, or zeros where that is negative, and zeros behind them, to a row."""
+    for j in range(padded.shape[1]):
+        padded[row, j] = values[start + j] if j < count and start >= 0 else 0
+
+
+@jit
+def pad_states(states, rows, padded, start, step):
+    """Write states (N, H), or zeros for (0, H), to `rows` rows of H' elements, `step` elements apart from `start` on."""
     width, hidden = lanes(padded), states.shape[1]
     for n in range(rows):
         for j in range(0, hidden, width):
             count = hidden - j if states.shape[0] > 0 else 0
-            store(padded, n * step + j, load_first(states, n * hidden + j, count))
+            store(padded, start + n * step + j, load_first(states, n * hidden + j, count))
 
 
 @jit

@@ -112,13 +112,15 @@ def forward(runtime, team, window, cell, x, first, y, last, c, z, keep):
     """sweeps.forward_part over the batch, or by a team.
 
     window : (3,) integers, the fields of sweeps.Window
-    first : (h, c), (N, H) each, the states before the window
-    last : (h, c), (N, H)  written: those after the window; (0, H) to leave one out
+    first : (h, ..), (N, H) each, h and the cell's states before the window
+    last : (h, ..), (N, H)  written: those after the window; (0, H) to leave one out
     """
     start, stop, y_start = window
     batch, y_steps, hidden = y.shape
-    c_row = c.shape[1] * c.shape[2]
-    layout.pad_states(first[1], batch, c, c_row)
+    states, units = c.shape[2], c.shape[3]
+    c_row = c.shape[1] * states * units
+    for k in range(states):
+        layout.pad_states(first[1 + k], batch, c, k * units, c_row)
     if batch > 0 and stop > start:
         parts = runtime[PARTS]
         total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
@@ -127,62 +129,81 @@ def forward(runtime, team, window, cell, x, first, y, last, c, z, keep):
         layout.copy_states(y, (stop - 1 - y_start) * hidden, y_steps * hidden, last[0])
     else:
         layout.copy_states(first[0], 0, hidden, last[0])
-    layout.copy_states(c, (stop - start if keep else 0) * c.shape[2], c_row, last[1])
+    c_last = (stop - start if keep else 0) * states * units
+    for k in range(states):
+        layout.copy_states(c, c_last + k * units, c_row, last[1 + k])
 
 
 @entry
 def recompute(runtime, window, cell, x, first, y, c, z):
     """sweeps.recompute_part over the panels of hidden units; arguments as for `forward`."""
-    layout.pad_states(first[1], y.shape[0], c, c.shape[1] * c.shape[2])
+    states, units = c.shape[2], c.shape[3]
+    for k in range(states):
+        layout.pad_states(first[1 + k], y.shape[0], c, k * units, c.shape[1] * states * units)
     arguments = (sweeps.Window(window[0], window[1], window[2]), cell, x, first[0], y, c, z)
     _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], arguments)
 
 
 @entry
-def backward(runtime, team, window, cell, weights, packed, dy, last, first, work, c, z, dx):
+def backward(runtime, team, window, cell, weights, orders, packed, dy, last, first, work, c, z, dx):
     """sweeps.backward_part over the batch, or by a team, once the weights are packed: with the window that ends with x.
 
     runtime : parts of the sweep and of the packing
     weights : W_ih and W_hh; packed : w and u, written
-    last : (dh, dc), gradients of the states after the window; (0, H) for zeros
-    first : (dh, dc), (N, H)  written: those of the states before the window; (0, H) to leave them out
-    work : (dh, dc), (N, H') each, workspace
+    orders : (2,) of the blocks of W_ih and of W_hh, those of the slots
+    last : (dh, ..), gradients of h and of the cell's states after the window; (0, H) for zeros
+    first : (dh, ..), (N, H)  written: those before the window; (0, H) to leave them out
+    work : (N, H'), of h, and (N, states, H'), workspace
     """
     start, stop, y_start = window
-    batch, units = z.shape[0], z.shape[3]
-    layout.pad_states(last[0], batch, work[0], units)
-    layout.pad_states(last[1], batch, work[1], units)
+    batch, states, units = z.shape[0], c.shape[2], z.shape[3]
+    layout.pad_states(last[0], batch, work[0], 0, units)
+    for k in range(states):
+        layout.pad_states(last[1 + k], batch, work[1], k * units, states * units)
     if batch > 0 and stop > start:
         if stop == dx.shape[1]:
-            _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], packed[0]))
-            _deal(layout.pack_columns, runtime, 1, packed[1].shape[0], (weights[1], packed[1]))
+            _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], orders[0], packed[0]))
+            _deal(layout.pack_columns, runtime, 1, packed[1].shape[0], (weights[1], orders[1], packed[1]))
         parts = runtime[PARTS]
         total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
         steps = sweeps.Window(start, stop, y_start)
         arguments = (team, threads, steps, cell, packed[1], packed[0], dy, work[0], work[1], c, z, dx)
         _deal(sweeps.backward_part, runtime, 0, total, arguments)
     layout.copy_states(work[0], 0, units, first[0])
-    layout.copy_states(work[1], 0, units, first[1])
+    for k in range(states):
+        layout.copy_states(work[1], k * units, states * units, first[1 + k])
 
 
 @entry
-def pack_cell(runtime, W_ih, W_hh, b, cell):
-    """layout.pack_gates of both weights, and the bias (4H,) into (4, H')."""
-    _deal(layout.pack_gates, runtime, 0, cell.x.shape[0], (W_ih, cell.x))
-    _deal(layout.pack_gates, runtime, 0, cell.h.shape[0], (W_hh, cell.h))
-    hidden, units = W_hh.shape[1], cell.b.shape[1]
-    for gate in range(4):  # element by element: Numba takes seconds to compile an assignment of slices
-        for j in range(units):
-            cell.b[gate, j] = b[gate * hidden + j] if j < hidden else 0
+def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, cell):
+    """layout.pack_gates of both weights; the bias (B H,) by slots, and peepholes (P H,), padded.
+
+    rows : (3, slots), cells.Cell.rows; orders, spread : as for `backward` and layout.pack_gates
+    """
+    _deal(layout.pack_gates, runtime, 0, cell.x.shape[0], (W_ih, orders[0], spread, cell.x))
+    _deal(layout.pack_gates, runtime, 0, cell.h.shape[0], (W_hh, orders[1], spread, cell.h))
+    hidden = W_hh.shape[1]
+    for slot in range(cell.b.shape[0]):  # element by element: Numba takes seconds to compile an assignment of slices
+        layout.pad_row(b, rows[2, slot] * hidden, hidden, cell.b, slot)
+    for k in range(cell.p.shape[0]):
+        layout.pad_row(p, k * hidden, hidden, cell.p, k)
 
 
 @entry
-def weight_gradients(runtime, window, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
+def weight_gradients(runtime, window, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
     steps = sweeps.Window(window[0], window[1], window[2])
-    arguments = (runtime[PARTS], steps, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add)
+    arguments = (runtime[PARTS], steps, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add)
     _deal(gradients.gradient_tasks, runtime, 0, total, arguments)
+
+
+@entry
+def peephole_gradients(runtime, window, peepholes, dz, c, steps, sums, dp, add):
+    """gradients.peephole_sums over the vectors of units; `steps` is how many there are in all windows."""
+    now = sweeps.Window(window[0], window[1], window[2])
+    arguments = (now, peepholes, (dz.shape[0], steps), dz, c, sums, dp, add)
+    _deal(gradients.peephole_sums, runtime, 0, dz.shape[3] // lanes(dz), arguments)
 
 
 @entry
@@ -200,9 +221,9 @@ def pack_dense(runtime, weights, b, panels, bias):
 
 
 @entry
-def dense_gradient(runtime, dz, weights, panels, bias, dx):
+def dense_gradient(runtime, dz, weights, order, panels, bias, dx):
     """products.dense_rows over the rows (work 0), once layout.pack_columns has packed the weights (work 1)."""
-    _deal(layout.pack_columns, runtime, 1, panels.shape[0], (weights, panels))
+    _deal(layout.pack_columns, runtime, 1, panels.shape[0], (weights, order, panels))
     _deal(products.dense_rows, runtime, 0, dz.shape[0], (dz, panels, bias, dx))
 
 

@@ -16,14 +16,16 @@ __version__ = "0.1.0.dev0"
 # Where the public names are defined: modules are imported when one is asked for.
 _DEFINED_IN = {
     "models": ("Sequential", "load"),
-    "layers": ("LSTM", "Dense", "Dropout", "Embedding", "Input"),
+    "layers": ("LSTM", "GRU", "SimpleRNN", "Dense", "Dropout", "Embedding", "Input"),
     "trainer": ("History", "Trainer"),
     "files": ("FileFormatError",),
     "_warm": ("warm",),
+    "cells": ("CellSpec", "GRUSpec", "RNNSpec"),
 }
 _MODULES = (
     "backend",
     "callbacks",
+    "cells",
     "data",
     "datasets",
     "files",
@@ -42,16 +44,22 @@ _MODULES = (
 )
 _HOME = {name: module for module, names in _DEFINED_IN.items() for name in names}
 __all__ = [
+    "GRU",
     "LSTM",
+    "CellSpec",
     "Dense",
     "Dropout",
     "Embedding",
     "FileFormatError",
+    "GRUSpec",
     "History",
     "Input",
+    "RNNSpec",
     "Sequential",
+    "SimpleRNN",
     "Trainer",
     "callbacks",
+    "cells",
     "data",
     "datasets",
     "forecast",
@@ -101,6 +109,7 @@ _find_kernels_in_source_tree()
 if TYPE_CHECKING:
     from . import (
         callbacks,
+        cells,
         data,
         datasets,
         forecast,
@@ -116,8 +125,9 @@ if TYPE_CHECKING:
         utils,
     )
     from ._warm import warm
+    from .cells import CellSpec, GRUSpec, RNNSpec
     from .files import FileFormatError
-    from .layers import LSTM, Dense, Dropout, Embedding, Input
+    from .layers import GRU, LSTM, Dense, Dropout, Embedding, Input, SimpleRNN
     from .models import Sequential, load
     from .trainer import History, Trainer
 else:

@@ -58,10 +58,10 @@ class Plan:
                 return
             dy = dx
 
-    def states(self) -> tuple[Array, Array] | None:
-        """Return copies of the last h and c of the last layer, if it is one with states."""
+    def states(self) -> tuple[Array, ...] | None:
+        """Return copies of the last states of the last layer, if it is one with states."""
         run = self.runs[-1]
-        return run.last_states() if isinstance(run, passes.LSTMRun) else None
+        return run.last_states() if isinstance(run, passes.RecurrentRun) else None
 
 
 class Predictor:

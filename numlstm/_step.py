@@ -15,7 +15,7 @@ from ._plan import Plan
 from ._samples import Data
 from ._validate import Array
 from ._workspace import Arena, aligned_empty
-from .layers import LSTM, Dense, Layer
+from .layers import Dense, Layer, Recurrent
 from .losses import Loss
 from .metrics import Meter, Metric
 
@@ -50,7 +50,7 @@ class Step:
         self._arena, self._largest = Arena(), 0
         self._shapes: dict[Any, _Shape] = {}
         self._buffers: dict[Any, Array] = {}
-        self._states: dict[int, tuple[Array, Array]] = {}  # by layer, what a piece of a batch leaves to the next
+        self._states: dict[int, tuple[Array, ...]] = {}  # by layer, what a piece of a batch leaves to the next
         parameters = [p for layer in model.layers for p in layer.parameters.values()]
         self._updates = backend.Updates(parameters, slots, model.dtype)
         self.gradient, self.slots = self._updates.gradient, self._updates.slots
@@ -131,12 +131,11 @@ class Step:
     def _carry(self, plan: Plan, carried: bool) -> None:
         """Let the recurrent layers go on with the states of the piece before, or not."""
         for i, (layer, run) in enumerate(zip(self.layers, plan.runs, strict=True)):
-            if isinstance(layer, LSTM) and isinstance(run, passes.LSTMRun) and not layer.stateful:
+            if isinstance(layer, Recurrent) and isinstance(run, passes.RecurrentRun) and not layer.stateful:
                 run.states = None
                 if carried:
                     if i not in self._states:
-                        h, c = np.zeros((2, plan.output_shape[0], layer.units), self._model.dtype)
-                        self._states[i] = h, c
+                        self._states[i] = layer.new_states(plan.output_shape[0], self._model.dtype)
                     run.states = self._states[i]
 
     def learn(
@@ -150,8 +149,8 @@ class Step:
         for i, layer in enumerate(self.layers):
             if layer.random:
                 seed = self._seed if layer.seed is None else layer.seed
-                # An LSTM's mask is that of whole sequences, so of all their pieces.
-                plan.keys[i] = _random.stream_key(seed, i, draw, 0 if isinstance(layer, LSTM) else piece or 0)
+                # A recurrent layer's mask is that of whole sequences, so of all their pieces.
+                plan.keys[i] = _random.stream_key(seed, i, draw, 0 if isinstance(layer, Recurrent) else piece or 0)
         plan.load()
         output = plan.forward(batch.x)
         if with_loss:

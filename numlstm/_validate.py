@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -132,34 +132,44 @@ def optional_state(name: str, value: object, batch: int, hidden: int, like: tupl
     return array
 
 
-def lstm_weights(weights: object) -> tuple[Array, Array, Array]:
-    """Return (W_ih, W_hh, b) of one dtype and of shapes (4H, I), (4H, H), (4H,)."""
-    if not isinstance(weights, (tuple, list)) or len(weights) != 3:
-        came, hint = type(weights).__name__, ""
-        if isinstance(weights, np.ndarray):
-            hint = ": put the three arrays into one tuple"
-        elif isinstance(weights, (tuple, list)):
-            came = f"{len(weights)} items"
-            hint = ": add PyTorch's two biases, b = b_ih + b_hh" if len(weights) == 4 else ""
-        raise TypeError(f"weights must be (W_ih, W_hh, b), an LSTMWeights or what functional.pack returns, not {came}{hint}")
-    W_ih = floating("W_ih", weights[0])
-    W_hh = floating("W_hh", weights[1], ("W_ih", W_ih.dtype))
-    b = floating("b", weights[2], ("W_ih", W_ih.dtype))
-    if W_hh.ndim != 2 or W_hh.shape[0] != 4 * W_hh.shape[1] or W_hh.shape[1] == 0:
+def weights(blocks: Mapping[str, tuple[int, int]], value: object, owner: str) -> tuple[Array, ...]:
+    """Return a cell's weights, of one dtype, as arrays.
+
+    blocks : by name, of how many blocks of H rows each is made, and its dimensions: W_ih (G H, I), W_hh (G H, H), b (G H,)
+    owner : a type that they may also be, and what makes one of them, for messages
+    """
+    if not isinstance(value, (tuple, list)) or len(value) != len(blocks):
+        came, hint = type(value).__name__, ""
+        if isinstance(value, np.ndarray):
+            hint = f": put the {'three' if len(blocks) == 3 else len(blocks)} arrays into one tuple"
+        elif isinstance(value, (tuple, list)):
+            came = f"{len(value)} items"
+            hint = ": add PyTorch's two biases, b = b_ih + b_hh" if len(value) == len(blocks) + 1 == 4 else ""
+        raise TypeError(f"weights must be ({', '.join(blocks)}){owner}, not {came}{hint}")
+    W_ih = floating("W_ih", value[0])
+    like = "W_ih", W_ih.dtype
+    arrays = [W_ih, *[floating(name, array, like) for name, array in zip(list(blocks)[1:], value[1:], strict=True)]]
+    W_hh, count = arrays[1], blocks["W_hh"][0]
+    if W_hh.ndim != 2 or W_hh.shape[0] != count * W_hh.shape[1] or W_hh.shape[1] == 0:
         hint = ""
-        if W_hh.ndim == 2 and W_hh.shape[1] == 4 * W_hh.shape[0] > 0:
+        if W_hh.ndim == 2 and W_hh.shape[1] == count * W_hh.shape[0] > 0:
             hint = ": it looks transposed"
-        elif W_ih.ndim == 2 and W_ih.shape[0] == 4 * W_ih.shape[1]:
+        elif W_ih.ndim == 2 and W_ih.shape[0] == count * W_ih.shape[1]:
             hint = ": W_ih and W_hh look swapped"
-        raise ValueError(f"W_hh must have shape (4H, H) with H at least 1, not {W_hh.shape}{hint}")
-    gates = W_hh.shape[0]
-    if W_ih.ndim != 2 or W_ih.shape[0] != gates:
-        shape("W_ih", W_ih, {"4H": gates, "I": None}, f" to go with W_hh {W_hh.shape}")
+        raise ValueError(f"W_hh must have shape ({_times(count)}H, H) with H at least 1, not {W_hh.shape}{hint}")
+    hidden = W_hh.shape[1]
+    for name, array in zip(blocks, arrays, strict=True):
+        count, dimensions = blocks[name]
+        if array.ndim != dimensions or array.shape[0] != count * hidden:
+            sizes: dict[str, int | None] = {f"{_times(count)}H": count * hidden}
+            shape(name, array, {**sizes, "I": None} if dimensions == 2 else sizes, f" to go with W_hh {W_hh.shape}")
     if W_ih.shape[1] == 0:
         raise ValueError(f"W_ih must have at least one input feature, not shape {W_ih.shape}")
-    if b.shape != (gates,):
-        shape("b", b, {"4H": gates}, f" to go with W_hh {W_hh.shape}")
-    return W_ih, W_hh, b
+    return tuple(arrays)
+
+
+def _times(count: int) -> str:
+    return "" if count == 1 else str(count)
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
@@ -183,6 +193,13 @@ def real(name: str, value: Any, least: float = -np.inf, below: float = np.inf, p
         return number
     wanted = "positive" if positive else f"at least {least:g}" if least > -np.inf else "finite"
     raise ValueError(f"{name} must be {wanted}{f' and below {below:g}' if below < np.inf else ''}, not {value}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:

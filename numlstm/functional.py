@@ -1,20 +1,35 @@
-"""The LSTM as plain functions on arrays, for pipelines that bring their own parameters or automatic differentiation.
+"""Recurrent layers as plain functions on arrays, for pipelines that bring their own parameters or automatic differentiation.
 
 Strict: float32 or float64, and all arrays alike. Everything is batch-first; gates stand in the order i, f, g, o.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from . import _threads, _validate
+from . import _threads, _validate, cells
 from ._validate import Array
 from ._workspace import aligned_empty, borrow, give_back
+from .cells import Spec
 
-__all__ = ["Gradients", "LSTMOutput", "LSTMWeights", "PackedWeights", "Tape", "lstm", "lstm_backward", "pack"]
-
+__all__ = [
+    "Gradients",
+    "LSTMOutput",
+    "LSTMWeights",
+    "PackedWeights",
+    "RNNGradients",
+    "RNNOutput",
+    "Tape",
+    "lstm",
+    "lstm_backward",
+    "pack",
+    "rnn",
+    "rnn_backward",
+]
 
 RECOMPUTE = ("gates", "states")
+_LSTM = cells.CellSpec()
 
 
 class LSTMWeights(NamedTuple):
@@ -33,11 +48,11 @@ class LSTMWeights(NamedTuple):
 class PackedWeights:
     """A copy of weights in the engine's own layout, from `pack`; later changes to the weights do not reach it."""
 
-    def __init__(self, weights: LSTMWeights, packed: Any) -> None:
-        self._packed = packed
-        self.dtype = weights.W_ih.dtype
-        self.inputs = weights.W_ih.shape[1]
-        self.hidden = weights.W_hh.shape[1]
+    def __init__(self, spec: Spec, weights: Sequence[Array], packed: Any) -> None:
+        self._spec, self._packed = spec, packed
+        self.dtype = weights[0].dtype
+        self.inputs = weights[0].shape[1]
+        self.hidden = weights[1].shape[1]
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("packed weights hold this machine's own layout: copy or pickle the weights, then call pack again")
@@ -47,11 +62,11 @@ class PackedWeights:
 
 
 class Tape:
-    """What `lstm` kept for one call of `lstm_backward`, which consumes it."""
+    """What `lstm` or `rnn` kept for one call of `lstm_backward` or `rnn_backward`, which consumes it."""
 
-    def __init__(self, content: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, content: Any, spec: Spec, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._box = [content]  # emptied by what consumes it, in one step even when threads compete
-        self._shape, self._dtype = shape, dtype  # of y
+        self._spec, self._shape, self._dtype = spec, shape, dtype  # of y
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a tape serves one backward pass in its process: it cannot be copied or pickled")
@@ -88,13 +103,38 @@ class Gradients(NamedTuple):
     c0: Array
 
 
-def pack(weights: LSTMWeights | tuple[Array, Array, Array] | PackedWeights) -> PackedWeights:
-    """Bring weights into the engine's layout once, for many calls of ``lstm(..., tape=False)``.
+class RNNOutput(NamedTuple):
+    """Result of `rnn`.
+
+    y : (N, T, H)  output of every step; read-only if there is a tape, which refers to it
+    states : tuple of (N, H)  h, and c where the cell has one, after the last step
+    tape : what `rnn_backward` needs, or None
+    """
+
+    y: Array
+    states: tuple[Array, ...]
+    tape: Tape | None
+
+
+class RNNGradients(NamedTuple):
+    """Gradients of one layer, shaped as what they belong to.
+
+    x : (N, T, I); weights : tuple as the weights came; states : tuple of (N, H), of the states before the first step
+    """
+
+    x: Array
+    weights: tuple[Array, ...]
+    states: tuple[Array, ...]
+
+
+def pack(weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm") -> PackedWeights:
+    """Bring weights into the engine's layout once, for many calls of `lstm` or `rnn` with ``tape=False``.
 
     Parameters
     ----------
-    weights : (W_ih (4H, I), W_hh (4H, H), b (4H,))
+    weights : (W_ih (4H, I), W_hh (4H, H), b (4H,)), or those of another cell as `rnn` takes them
         All float32 or all float64, gate blocks in the order i, f, g, o. Packed weights are returned as they are.
+    cell : as for `rnn`
 
     Raises
     ------
@@ -107,10 +147,19 @@ def pack(weights: LSTMWeights | tuple[Array, Array, Array] | PackedWeights) -> P
 
     if isinstance(weights, PackedWeights):
         return weights
-    checked = LSTMWeights(*_validate.lstm_weights(weights))
-    packed = backend.Weights(checked.W_ih.shape[1], checked.W_hh.shape[1], checked.b.dtype, aligned_empty)
-    packed.load(*checked)
-    return PackedWeights(checked, packed)
+    spec = _LSTM if cell == "lstm" else cells.spec(cell)
+    arrays = _checked(spec, weights)
+    sizes = arrays[0].shape[1], arrays[1].shape[1], arrays[0].dtype
+    packed = backend.Weights(backend.kind_of(spec.name), *sizes, aligned_empty)
+    packed.load(cells.inside(spec, arrays))
+    return PackedWeights(spec, arrays, packed)
+
+
+def _checked(spec: Spec, weights: object) -> tuple[Array, ...]:
+    return _validate.weights(spec.weights, weights, _LSTM_OWNER if spec is _LSTM else " or what functional.pack returns")
+
+
+_LSTM_OWNER = ", an LSTMWeights or what functional.pack returns"
 
 
 def lstm(
@@ -161,10 +210,77 @@ def lstm(
     ValueError
         For shapes that do not fit together, or packed weights with a tape.
     """
-    from . import backend
-
     if lengths is not None or compute_dtype is not None:
         _validate.not_yet(lengths=lengths, compute_dtype=compute_dtype)
+    y, (h, c), kept = _forward(_LSTM, x, weights, (("h0", h0), ("c0", c0)), tape, recompute)
+    return LSTMOutput(y, h, c, kept)
+
+
+def rnn(
+    x: Array,
+    weights: Sequence[Array] | PackedWeights,
+    states: Sequence[Array | None] | None = None,
+    *,
+    cell: str | Spec,
+    tape: bool = True,
+    recompute: str | None = None,
+) -> RNNOutput:
+    """Run one recurrent layer of any cell over a batch of sequences.
+
+    Parameters
+    ----------
+    x : (N, T, I)
+        N sequences of T steps of I features, float32 or float64.
+    weights : tuple of arrays, or what `pack` returned for this cell
+        Of x's dtype, with a block of H rows for each gate that has weights. LSTM family: W_ih (G H, I), W_hh (G H, H),
+        b (G H,), gates in the order i, f, g, o, and with peepholes p, those of i, f and o. "gru": W_ih (3H, I),
+        W_hh (3H, H), b (3H,), b_hn (H,), gates r, z, n. "rnn": W_ih (H, I), W_hh (H, H), b (H,).
+    states : (h, c) or (h,), (N, H) each, optional
+        Before the first step; zeros if left out, or for None among them.
+    cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec` or `numlstm.RNNSpec`
+        A name of `numlstm.cells.VARIANTS`, "gru" or "rnn"; or a cell by its parts. Each is compiled at its first use.
+    tape, recompute : as for `lstm`
+
+    Returns
+    -------
+    RNNOutput
+        y (N, T, H), states, tape.
+
+    Raises
+    ------
+    TypeError
+        For a dtype other than float32 or float64, or a mixture.
+    ValueError
+        For an unknown name, shapes that do not fit together, or packed weights with a tape or of another cell.
+    """
+    spec = cells.spec(cell)
+    given = (None,) * spec.states if states is None else states
+    if not isinstance(given, (tuple, list)) or len(given) != spec.states:
+        came = f"{len(given)} items" if isinstance(given, (tuple, list)) else type(given).__name__
+        raise TypeError(f"states must be a tuple of {spec.states}, ({', '.join(_STATES[: spec.states])}), not {came}")
+    named = [(f"states[{i}]", state) for i, state in enumerate(given)]
+    return RNNOutput(*_forward(spec, x, weights, named, tape, recompute))
+
+
+_STATES = ("h", "c")
+
+
+def _states(
+    named: Sequence[tuple[str, Any]], batch: int, hidden: int, like: tuple[str, np.dtype[Any]]
+) -> tuple[Array | None, ...] | None:
+    """Return states that come with their names, None for what is left out, all or some."""
+    for _, state in named:
+        if state is not None:
+            return tuple([_validate.optional_state(name, state, batch, hidden, like) for name, state in named])
+    return None
+
+
+def _forward(
+    spec: Spec, x: Array, weights: Any, states: Sequence[tuple[str, Any]], tape: bool, recompute: str | None
+) -> tuple[Array, tuple[Array, ...], Tape | None]:
+    """Return y, the last states and the tape; the states come with their names."""
+    from . import backend
+
     if recompute is not None:
         _validate.choice("recompute", recompute, RECOMPUTE)
         if not tape:
@@ -172,10 +288,12 @@ def lstm(
     if isinstance(weights, PackedWeights):
         if tape:
             raise ValueError("weights are packed, which is for inference: pass tape=False, or the weights as they were")
+        if weights._spec is not spec and weights._spec != spec:
+            raise ValueError(f"weights are packed for {weights._spec}, not for {spec}")
         packed, checked = weights._packed, None
         features, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
     else:
-        packed, checked = None, _validate.lstm_weights(weights)
+        packed, checked = None, _checked(spec, weights)
         features, hidden, dtype = checked[0].shape[1], checked[1].shape[1], checked[0].dtype
     like = "the weights", dtype
     x = _validate.floating("x", x, like)
@@ -184,27 +302,32 @@ def lstm(
             raise ValueError(f"x must have shape (N, T, I={features}), not {x.shape}: for one sequence pass x[np.newaxis]")
         _validate.shape("x", x, {"N": None, "T": None, "I": features}, " to go with the weights")
     batch, steps, _ = x.shape
-    h0 = _validate.optional_state("h0", h0, batch, hidden, like)
-    c0 = _validate.optional_state("c0", c0, batch, hidden, like)
+    first = _states(states, batch, hidden, like)
     sizes = batch, steps, features, hidden
-    keep = bool(tape)
-    key = sizes, dtype, keep, recompute, _threads.get_num_threads()  # on which the memory depends
-    sweep = borrow(key) or backend.Recurrent(sizes, dtype, keep, aligned_empty, recompute)
+    keep, kind = bool(tape), backend.kind_of(spec.name)
+    key = spec.name, sizes, dtype, keep, recompute, _threads.get_num_threads()  # on which the memory depends
+    own = spec.name, features, hidden, dtype
+    sweep = borrow(key) or backend.Recurrent(kind, sizes, dtype, keep, aligned_empty, recompute)
     if checked is not None:
-        packed = borrow((features, hidden, dtype)) or backend.Weights(features, hidden, dtype, aligned_empty)
-        packed.load(*checked)
+        checked = cells.inside(spec, checked)
+        packed = borrow(own) or backend.Weights(kind, features, hidden, dtype, aligned_empty)
+        packed.load(checked)
+    y, last = np.empty((batch, steps, hidden), dtype), tuple([np.empty((batch, hidden), dtype) for _ in states])
     cell = packed.cell
-    y, h, c = np.empty((batch, steps, hidden), dtype), np.empty((batch, hidden), dtype), np.empty((batch, hidden), dtype)
-    sweep.forward(cell, x, (h0, c0), y, (h, c))
+    sweep.forward(cell, x, first, y, last)
     if tape and checked is not None:
-        inputs = x, h0, None if recompute == "states" else y[...]  # a view that keeps its flag: to Numba a type of its own
+        inputs = (
+            x,
+            None if first is None else first[0],
+            None if recompute == "states" else y[...],
+        )  # a view that keeps its flag: to Numba a type apart
         if recompute != "states":
             y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
-        return LSTMOutput(y, h, c, Tape((key, sweep, packed, inputs, checked), y.shape, dtype))
+        return y, last, Tape((key, own, sweep, packed, inputs, checked), spec, y.shape, dtype)
     give_back(key, sweep)
     if checked is not None:
-        give_back((features, hidden, dtype), packed)
-    return LSTMOutput(y, h, c, None)
+        give_back(own, packed)
+    return y, last, None
 
 
 def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, dc: Array | None = None) -> Gradients:
@@ -231,23 +354,67 @@ def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, 
     ValueError
         If the tape is consumed already, or for shapes other than y's and h's.
     """
+    dx, (dW_ih, dW_hh, db, _), (dh0, dc0) = _backward("lstm", tape, dy, (("dh", dh), ("dc", dc)))
+    return Gradients(dx, dW_ih, dW_hh, db, dh0, dc0)
+
+
+def rnn_backward(tape: Tape | None, dy: Array | None, dstates: Sequence[Array | None] | None = None) -> RNNGradients:
+    """Return the gradients of one call of `rnn`, by backpropagation through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From ``rnn(..., tape=True)``; it is consumed.
+    dy : (N, T, H) or None
+        Gradient of the loss with respect to y; None for zero.
+    dstates : tuple of (N, H) or None, optional
+        Gradients with respect to the states after the last step, beyond what reaches h through y.
+
+    Returns
+    -------
+    RNNGradients
+        x (N, T, I), weights and states, as they came.
+
+    Raises
+    ------
+    TypeError
+        If tape is not a tape, or for a dtype other than the tape's.
+    ValueError
+        If the tape is consumed already, or for shapes other than y's and the states'.
+    """
+    count = tape._spec.states if isinstance(tape, Tape) else 0
+    given = (None,) * count if dstates is None else dstates
+    if not isinstance(given, (tuple, list)) or (count and len(given) != count):
+        raise TypeError(f"dstates must be a tuple of {count}, like the states")
+    named = [(f"dstates[{i}]", state) for i, state in enumerate(given)]
+    dx, sums, first = _backward("rnn", tape, dy, named)
+    assert tape is not None
+    return RNNGradients(dx, cells.outside(tape._spec, sums), first)
+
+
+def _backward(
+    function: str, tape: Tape | None, dy: Array | None, dstates: Sequence[tuple[str, Any]]
+) -> tuple[Array, tuple[Array, Array, Array, Array], tuple[Array, ...]]:
+    """Return the gradients of x, of the weights as the engine takes them, and of the first states."""
     if not isinstance(tape, Tape):
-        raise TypeError(f"tape must be the tape of functional.lstm(..., tape=True), not {type(tape).__name__}")
+        raise TypeError(f"tape must be the tape of functional.{function}(..., tape=True), not {type(tape).__name__}")
     (batch, steps, hidden), dtype = tape._shape, tape._dtype
     if dy is not None:
         dy = _validate.floating("dy", dy, ("y", dtype))
         _validate.shape("dy", dy, {"N": batch, "T": steps, "H": hidden}, ", that of y")
-    dh = _validate.optional_state("dh", dh, batch, hidden, ("y", dtype))
-    dc = _validate.optional_state("dc", dc, batch, hidden, ("y", dtype))
+    last = _states(dstates, batch, hidden, ("y", dtype))
+    if len(dstates) != tape._spec.states:
+        raise TypeError(f"tape is of {tape._spec}: pass it to rnn_backward")
     try:
-        content = tape._box.pop()
+        key, own, sweep, packed, inputs, weights = tape._box.pop()
     except IndexError:
-        raise ValueError("tape is consumed: one call of lstm serves one lstm_backward; run lstm again") from None
-    key, sweep, packed, inputs, weights = content
-    dx, dh0, dc0 = np.empty_like(inputs[0]), np.empty((batch, hidden), dtype), np.empty((batch, hidden), dtype)
-    sums = dW_ih, dW_hh, db = tuple(np.empty_like(array) for array in weights)
+        raise ValueError(
+            f"tape is consumed: one call of {function} serves one backward pass; run {function} again"
+        ) from None
+    dx, first = np.empty_like(inputs[0]), tuple([np.empty((batch, hidden), dtype) for _ in dstates])
+    sums = tuple([np.empty_like(array) for array in weights])
     packed.prepare_backward(sweep.summing, inputs_gradient=True)
-    sweep.backward(packed, weights[:2], inputs, (dy, dh, dc), dx, (dh0, dc0), sums, False)
+    sweep.backward(packed, weights, inputs, (dy, last), dx, first, sums, False)
     give_back(key, sweep)
-    give_back((inputs[0].shape[2], hidden, dtype), packed)
-    return Gradients(dx, dW_ih, dW_hh, db, dh0, dc0)
+    give_back(own, packed)
+    return dx, sums, first

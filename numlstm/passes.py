@@ -5,7 +5,7 @@ backward passes; with `first` nobody wants the gradient of x.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,39 +35,46 @@ class Run:
         raise NotImplementedError
 
 
-class LSTMRun(Run):
-    """Passes of an LSTM layer.
+class RecurrentRun(Run):
+    """Passes of a recurrent layer.
 
-    states : (h, c), (N, H) each, which a pass begins with and leaves its last states in; None for the layer's own, or zeros
+    states : (N, H) each, which a pass begins with and leaves its last states in; None for the layer's own, or zeros
     """
 
     def __init__(
-        self, layer: "layers.LSTM", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool
+        self,
+        layer: "layers.Recurrent",
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        first: bool,
     ) -> None:
         batch, steps, features = shape
         self._layer = layer
-        self.states: tuple[Array, Array] | None = None
-        self._no_bias = np.zeros(0 if layer.use_bias else 4 * layer.units, dtype)
+        self.states: tuple[Array, ...] | None = None
+        self._without = np.zeros(0 if layer.use_bias else layer.bias_size, dtype)
+        kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
-        self._weights = backend.Weights(features, layer.units, dtype, take)
-        self._sweep = backend.Recurrent(sizes, dtype, training, take, layer.recompute)
-        self._given = take((batch, layer.units), dtype), take((batch, layer.units), dtype)
-        self._first: backend.States = None, None
-        self._last = take((batch, layer.units), dtype), take((batch, layer.units), dtype)
-        without = training and layer.recompute == "states" and not layer.return_sequences
-        self._steps = None if without else take((batch, steps, layer.units), dtype)
+        self._packed = backend.Weights(kind, features, layer.units, dtype, take)
+        self._sweep = backend.Recurrent(kind, sizes, dtype, training, take, layer.recompute)
+        self._given = tuple(take((batch, layer.units), dtype) for _ in range(layer.spec.states))
+        self._first: tuple[Array, ...] | None = None
+        self._last = tuple(take((batch, layer.units), dtype) for _ in range(layer.spec.states))
+        needless = training and layer.recompute == "states" and not layer.return_sequences
+        self._steps = None if needless else take((batch, steps, layer.units), dtype)
         self.y = self._steps if layer.return_sequences and self._steps is not None else self._last[0]
         self._drops = training and layer.dropout > 0
         self._own_x = take(shape, dtype) if self._drops or layer.go_backwards else None
         if training:
-            self._weights.prepare_backward(self._sweep.summing, inputs_gradient=not first)
+            self._packed.prepare_backward(self._sweep.summing, inputs_gradient=not first)
             self._dx = take((batch, steps, 0 if first else features), dtype)
             self._turned = take(self._dx.shape, dtype) if layer.go_backwards else None
-            self._db = self._no_bias.copy()
+            self._db = self._without.copy()
 
     def load(self) -> None:
-        parameters = self._layer.parameters
-        self._weights.load(parameters["W_ih"], parameters["W_hh"], parameters.get("b", self._no_bias))
+        self._weights = self._layer.weights_inside(lambda *_: self._without)
+        self._packed.load(self._weights)
 
     def forward(self, x: Array, key: int) -> Array:
         if self._own_x is not None:
@@ -81,34 +88,24 @@ class LSTMRun(Run):
         states = self.states
         if states is None and self._layer.stateful:
             states = self._layer.states_for(len(x), x.dtype)
-        self._first = None, None
+        self._first = None
         if states is not None:
             self._first = self._given
-            self._given[0][:], self._given[1][:] = states
-        self._sweep.forward(self._weights.cell, self._x, self._first, self._steps, self._last)
+            _copy(states, self._given)
+        self._sweep.forward(self._packed.cell, self._x, self._first, self._steps, self._last)
         if states is not None:
-            states[0][:], states[1][:] = self._last
+            _copy(self._last, states)
         return self.y
 
-    def last_states(self) -> tuple[Array, Array]:
-        """Return copies of the last h and c of the last pass."""
-        h, c = self._last
-        return h.copy(), c.copy()
+    def last_states(self) -> tuple[Array, ...]:
+        """Return copies of the last states of the last pass."""
+        return tuple(state.copy() for state in self._last)
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
-        parameters = self._layer.parameters
-        upstream = (dy, None, None) if self._layer.return_sequences else (None, dy, None)
-        sums = gradients["W_ih"], gradients["W_hh"], gradients.get("b", self._db)
-        self._sweep.backward(
-            self._weights,
-            (parameters["W_ih"], parameters["W_hh"]),
-            (self._x, self._first[0], self._steps),
-            upstream,
-            self._dx,
-            (None, None),
-            sums,
-            add,
-        )
+        upstream = (dy, None) if self._layer.return_sequences else (None, (dy, *[None] * (self._layer.spec.states - 1)))
+        sums = gradients["W_ih"], gradients["W_hh"], gradients.get("b", self._db), gradients.get("p", self._weights[3])
+        inputs = self._x, None if self._first is None else self._first[0], self._steps
+        self._sweep.backward(self._packed, self._weights, inputs, upstream, self._dx, None, sums, add)
         if self._dx.shape[2] == 0:
             return None
         if self._drops:
@@ -117,6 +114,11 @@ class LSTMRun(Run):
             return self._dx
         self._turned[...] = self._dx[:, ::-1]
         return self._turned
+
+
+def _copy(states: Sequence[Array], to: Sequence[Array]) -> None:
+    for source, place in zip(states, to, strict=True):
+        place[...] = source
 
 
 class DenseRun(Run):

@@ -10,7 +10,7 @@ from . import _random, _validate, losses, metrics, optimizers
 from ._samples import Data, checked, split
 from ._validate import Array
 from .callbacks import Callback, Logs
-from .layers import LSTM
+from .layers import Recurrent
 from .losses import Loss
 from .metrics import Meter
 from .optimizers import Optimizer
@@ -266,9 +266,9 @@ class Trainer:
         if self._step is None:
             from .backend import SLOTS
 
-            recurrent = [layer for layer in self.model.layers if isinstance(layer, LSTM)]
+            recurrent = [layer for layer in self.model.layers if isinstance(layer, Recurrent)]
             if self.truncate is not None and not recurrent:
-                raise ValueError("truncate cuts sequences into pieces: it needs a model with an LSTM")
+                raise ValueError("truncate cuts sequences into pieces: it needs a model with a recurrent layer")
             if self.truncate is not None and any(layer.go_backwards for layer in recurrent):
                 raise ValueError("truncate goes forwards through the steps: it cannot be used with go_backwards")
             slots = SLOTS[type(self.optimizer.rule(0))]

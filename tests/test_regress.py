@@ -125,8 +125,18 @@ def test_what_cannot_be_compared(regress, clone, monkeypatch):
 
 CHANGES = {  # text of functional.py, what replaces it, exit status, what is said
     "the same": ("sweep.forward(cell, x,", "sweep.forward(cell, x,", 0, "the same: ratios show the noise"),
-    "slower": ("sweep.forward(cell, x,", "__import__('time').sleep(0.01); sweep.forward(cell, x,", 1, "beyond 3.00 in each of 2 passes"),
-    "wrong, and so not timed": ("sweep.forward(cell, x,", "sweep.forward(cell, 2 * x,", 1, "WRONG forward 1,9,4,8: head: y is off by "),
+    "slower": (
+        "sweep.forward(cell, x,",
+        "__import__('time').sleep(0.01); sweep.forward(cell, x,",
+        1,
+        "beyond 3.00 in each of 2 passes",
+    ),
+    "wrong, and so not timed": (
+        "sweep.forward(cell, x,",
+        "sweep.forward(cell, 2 * x,",
+        1,
+        "WRONG forward 1,9,4,8: head: y is off by ",
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from .feedforward import ACTIVATIONS, Dense, drop, gather, scatter
 from .recurrent import Recurrent, States
 from .runtime import describe
 from .training import LOSSES, RULES, SLOTS, Updates, norm, run_loss, shrink
-from .weights import Weights
+from .weights import Kind, Parameters, Weights, kind_of
 
 __all__ = [
     "ACTIVATIONS",
@@ -16,6 +16,8 @@ __all__ = [
     "RULES",
     "SLOTS",
     "Dense",
+    "Kind",
+    "Parameters",
     "Recurrent",
     "States",
     "Updates",
@@ -23,6 +25,7 @@ __all__ = [
     "describe",
     "drop",
     "gather",
+    "kind_of",
     "norm",
     "run_loss",
     "scatter",

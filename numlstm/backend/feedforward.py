@@ -19,7 +19,9 @@ ACTIVATIONS = {
     "softmax": activations.SOFTMAX,
 }
 
-_ONE_STEP = np.array((0, 1, 0))  # the window of which a dense layer's gradients are sums
+# To the sums of weights' gradients a dense layer is a cell with one slot, at one step and without recurrence.
+_ONE_STEP, _ROWS = np.array((0, 1, 0)), np.array(((0,), (-1,), (0,)))
+_ORDER = np.zeros(1, np.int64)
 
 
 class Dense:
@@ -75,6 +77,7 @@ class Dense:
         parallel.weight_gradients(
             runtime(self._dtype, min(parts(self._tasks, self._work), self._copies.shape[0])),
             _ONE_STEP,
+            _ROWS,
             dz.reshape(rows, 1, 1, -1),
             x.reshape(rows, 1, -1),
             *self._no_state,
@@ -87,7 +90,7 @@ class Dense:
         )
         if dx is not None:
             run = runtime(self._dtype, parts(rows, self._work), parts(self._columns.shape[0], 4 * W.size))
-            parallel.dense_gradient(run, dz, W, self._columns, self._zeros, dx)
+            parallel.dense_gradient(run, dz, W, _ORDER, self._columns, self._zeros, dx)
 
 
 def drop(key: int, rate: float, x: Array, y: Array) -> None:

@@ -1,6 +1,7 @@
 """The recurrent layers' passes over a batch."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numlstm.kernels import cells, gradients, layout, parallel, sweeps, target
 from numlstm.kernels.team import new_team
 
 from .runtime import parts, runtime
-from .weights import Weights
+from .weights import Kind, Parameters, Weights
 
 _WORTH_A_STEP = 8_000  # multiply-adds of one step for each thread of a team, which meets once a step
 _FEW_ROWS = 32  # for each thread
@@ -20,14 +21,15 @@ _CACHED_BYTES = 1 << 20  # of weights that a second-level cache holds beside all
 _NO_TEAM = new_team(1)
 
 
-def _split(batch: int, steps: int, hidden: int, inputs: int, dtype: np.dtype[Any]) -> tuple[int, bool]:
+def _split(sizes: tuple[int, int, int, int], gates: tuple[int, int], dtype: np.dtype[Any]) -> tuple[int, bool]:
     """Return into how many parts a sweep falls, and whether each takes hidden units of all rows instead of some rows.
 
     Rows need no barrier, but each thread reads all recurrent weights at every step: where these do not stay in its cache and
     few rows make use of them, or there are not enough rows, units are split.
     """
-    work = batch * steps * 4 * hidden * (inputs + hidden)
-    recurrent = 4 * hidden * hidden
+    batch, steps, inputs, hidden = sizes
+    work = batch * steps * hidden * (gates[0] * inputs + gates[1] * hidden)
+    recurrent = gates[1] * hidden * hidden
     threads = parts(hidden // target.lanes(dtype), work)
     scarce = batch < threads or (batch < _FEW_ROWS * threads and recurrent * dtype.itemsize > _CACHED_BYTES)
     if scarce and batch * recurrent >= _WORTH_A_STEP * threads:
@@ -35,7 +37,7 @@ def _split(batch: int, steps: int, hidden: int, inputs: int, dtype: np.dtype[Any
     return parts(batch, work), False
 
 
-States = tuple[Array | None, Array | None]  # of h and c, (N, H) each
+States = Sequence[Array | None]  # h and the cell's own, (N, H) each
 
 
 def _window_steps(steps: int) -> int:
@@ -56,50 +58,61 @@ class Recurrent:
     """
 
     def __init__(
-        self, sizes: tuple[int, int, int, int], dtype: np.dtype[Any], keep: bool, take: Take, recompute: str | None = None
+        self,
+        kind: Kind,
+        sizes: tuple[int, int, int, int],
+        dtype: np.dtype[Any],
+        keep: bool,
+        take: Take,
+        recompute: str | None = None,
     ) -> None:
         batch, steps, _, hidden = self._sizes = sizes
+        self._kind, (slots, states) = kind, (kind.cell.slots, kind.cell.states)
         self._recompute = recompute if keep else None
         self._steps = _window_steps(steps) if self._recompute else steps
         self._dtype, self._keep, self._take, self.nbytes = dtype, keep, take, 0
         self._deal(_threads.get_num_threads())
         units = layout.padded(hidden, dtype)
         rows = -(-batch // (1 if self._members > 1 else self._parts))
-        slots = self._steps if keep else min(steps, sweeps.block_steps.py_func(rows, units))
-        self._c = self._memory((batch, self._steps + 1 if keep else 1, units), dtype)
-        self._z = self._memory((batch, slots, 4, units), dtype)
+        at_once = self._steps if keep else min(steps, sweeps.block_steps.py_func(rows, slots * units))
+        self._c = self._memory((batch, self._steps + 1 if keep else 1, states, units), dtype)
+        self._z = self._memory((batch, at_once, slots, units), dtype)
         self._zeros = self._memory((max(1, batch), hidden), dtype)  # a pass fills it anew: others may use the memory between
         self._none = self._zeros[:0]
+        self._no_states = (self._zeros,) * (1 + states), (self._none,) * (1 + states)
         starts = range(0, max(1, steps), max(1, self._steps))
         bounds = [(start, min(steps, start + self._steps)) for start in starts]
         self._windows = [np.array((start, stop, 0)) for start, stop in bounds]  # with y of all steps
         self._windows_alone = [np.array((start, stop, start)) for start, stop in bounds]  # with y of the window
         if self._recompute:
-            self._states = [(self._memory((batch, hidden), dtype), self._memory((batch, hidden), dtype)) for _ in bounds]
+            self._states = [self._some_states() for _ in bounds]
         if self._recompute == "states":
             self._y = self._memory((batch, self._steps, hidden), dtype)
         if keep:  # gradients of the states: within a sweep, and between two windows
-            self._work = self._memory((batch, units), dtype), self._memory((batch, units), dtype)
-        self._carried: States = None, None
-        if self._recompute:
-            self._carried = self._memory((batch, hidden), dtype), self._memory((batch, hidden), dtype)
+            self._work = self._memory((batch, units), dtype), self._memory((batch, states, units), dtype)
+            self._carried = self._some_states()
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         array = self._take(shape, dtype)
         self.nbytes += array.nbytes
         return array
 
+    def _some_states(self) -> tuple[Array, ...]:
+        """Return memory for h and the cell's states."""
+        batch, _, _, hidden = self._sizes
+        return tuple(self._memory((batch, hidden), self._dtype) for _ in range(1 + self._kind.cell.states))
+
     def _deal(self, threads: int) -> None:
         """Choose into how many parts each work falls, for so many threads."""
         (batch, _, inputs, hidden), steps = self._sizes, self._steps
-        width, rows = target.lanes(self._dtype), inputs + hidden + 1
-        panels = -(-hidden // width)
-        weights = 4 * hidden * (inputs + hidden)
+        kind, width, rows = self._kind, target.lanes(self._dtype), inputs + hidden + 1
+        panels = kind.gradient_panels(hidden, self._dtype)
+        weights = hidden * (kind.gates[0] * inputs + kind.gates[1] * hidden)
         self._threads = threads
-        self._parts, by_units = _split(batch, steps, hidden, inputs, self._dtype)
+        self._parts, by_units = _split((batch, steps, inputs, hidden), kind.gates, self._dtype)
         self._members = self._parts if by_units else 1
         self._packing = parts(-(-max(inputs, hidden) // (4 * width)), 4 * weights)
-        self._panels = parts(panels, batch * steps * weights)
+        self._panels = parts(-(-hidden // (width * kind.spread)), batch * steps * weights)
         self.summing = parts(panels * gradients.chunk_count.py_func(rows, panels), batch * steps * weights)
 
     def _now(self) -> tuple[Array, Array]:
@@ -109,16 +122,16 @@ class Recurrent:
             self._deal(threads)
         return runtime(self._dtype, self._parts, self._packing), _NO_TEAM if self._members == 1 else new_team(self._members)
 
-    def forward(self, cell: cells.LSTM, x: Array, first: States, y: Array | None, last: States) -> None:
-        """Write y (N, T, H) and the states after the last step to `last`, where that is not None.
+    def forward(self, cell: cells.Cell, x: Array, first: States | None, y: Array | None, last: tuple[Array, ...]) -> None:
+        """Write y (N, T, H) and the states after the last step to `last`.
 
         first : the states before the first step, None for zeros
         y : may be None if it is not wanted, with recompute="states"
         """
         zeros = self._zeros
         zeros.fill(0)
-        before = zeros if first[0] is None else first[0], zeros if first[1] is None else first[1]
-        after = self._or_none(last)
+        before = self._no_states[0] if first is None else self._inside(first, zeros)
+        after = (*last, self._none) if self._kind.cell.h_is_state else last
         if self._recompute is None:
             parallel.forward(*self._now(), self._windows[0], cell, x, before, y, after, self._c, self._z, self._keep)
             return
@@ -128,54 +141,66 @@ class Recurrent:
         for window, start, stop in zip(windows, self._states, [*self._states[1:], after], strict=True):
             parallel.forward(*self._now(), window, cell, x, start, y, stop, self._c, self._z, True)
 
-    def _or_none(self, states: States) -> tuple[Array, Array]:
-        """Return states with an empty array for None."""
-        return self._none if states[0] is None else states[0], self._none if states[1] is None else states[1]
+    def _inside(self, states: States, instead: Array) -> tuple[Array, ...]:
+        """Return h and the cell's states for the kernels, something instead of None; h twice where it is such a state."""
+        inside = tuple([instead if state is None else state for state in states])
+        return (*inside, inside[0]) if self._kind.cell.h_is_state else inside
 
     def backward(
         self,
         packed: Weights,
-        weights: tuple[Array, Array],
+        weights: Sequence[Array],
         inputs: tuple[Array, Array | None, Array | None],
-        upstream: tuple[Array | None, Array | None, Array | None],
+        upstream: tuple[Array | None, States | None],
         dx: Array,
-        first: States,
-        sums: tuple[Array, Array, Array],
+        first: tuple[Array, ...] | None,
+        sums: Parameters,
         add: bool,
     ) -> None:
         """Write the gradients of the last forward pass, once.
 
         packed : loaded, and prepared for so many parts as `summing`
-        weights : W_ih and W_hh; inputs : x, the first h and y, all as in the forward pass; y is not asked for with "states"
-        upstream : gradients of y, of the last h and of the last c, None for zero
-        dx : (N, T, I), or (N, T, 0) to leave it out; first : gradients of the first h and c, None to leave them out
-        sums : gradients of W_ih, W_hh and b, with `add` accumulated into
+        weights : W_ih and W_hh first; inputs : x, the first h and y, all as in the forward pass; "states" needs no y
+        upstream : gradients of y and of the last states, None for zero
+        dx : (N, T, I), or (N, T, 0) to leave it out; first : gradients of the first states, None to leave them out
+        sums : gradients of all weights, with `add` accumulated into
         """
         assert packed.copies is not None
-        cell, copies, zeros, carried = packed.cell, packed.copies, self._zeros, self._carried
-        (x, h0, y), (dy, dh, dc) = inputs, upstream
+        kind, cell, copies, zeros, none = self._kind, packed.cell, packed.copies, self._zeros, self._none
+        (x, h0, y), (dy, last), carried = inputs, upstream, self._carried
         dy = zeros[:1, np.newaxis] if dy is None else dy
         sums_runtime = runtime(self._dtype, min(self.summing, copies.shape[0]))
+        panels_runtime = runtime(self._dtype, self._panels)
+        after = before = self._no_states[1]
+        if last is not None:
+            after = self._inside(last, none)
+            after = (*after[:-1], none) if kind.cell.h_is_state else after
+        if first is not None:  # where h is a state, a part of dh does not pass the product
+            before = (*first, carried[-1]) if kind.cell.h_is_state else first
         for k in reversed(range(len(self._windows))):
             window = self._windows[k]
-            if self._recompute is None:
-                before = zeros if h0 is None else h0
-            elif self._recompute == "gates":
-                before = self._states[k][0]
-                shared = runtime(self._dtype, self._panels)
-                parallel.recompute(shared, window, cell, x, self._states[k], y, self._c, self._z)
-            else:
-                (before, _), window, y = self._states[k], self._windows_alone[k], self._y
-                none = self._or_none((None, None))
-                parallel.forward(*self._now(), window, cell, x, self._states[k], y, none, self._c, self._z, True)
-            late = self._or_none((dh, dc) if k == len(self._windows) - 1 else carried)
-            early = self._or_none(first if k == 0 else carried)
-            team = self._now()
+            h = zeros if h0 is None else h0
+            if self._recompute == "gates":
+                h = self._states[k][0]
+                parallel.recompute(panels_runtime, window, cell, x, self._states[k], y, self._c, self._z)
+            elif self._recompute == "states":
+                h, window, y = self._states[k][0], self._windows_alone[k], self._y
+                nothing = self._no_states[1]
+                parallel.forward(*self._now(), window, cell, x, self._states[k], y, nothing, self._c, self._z, True)
+            late, early = after if k == len(self._windows) - 1 else carried, before if k == 0 else carried
+            work = self._work, self._c, self._z
             parallel.backward(
-                *team, window, cell, weights, packed.columns, dy, late, early, self._work, self._c, self._z, dx
+                *self._now(), window, cell, weights[:2], kind.orders, packed.columns, dy, late, early, *work, dx
             )
             if x.shape[0] and x.shape[1]:
-                parallel.weight_gradients(sums_runtime, window, self._z, x, y, before, packed.panels, copies, *sums, add)
+                flat = kind.rows, self._z, x, y, h, packed.panels, copies
+                parallel.weight_gradients(sums_runtime, window, *flat, *sums[:3], add)
+                if len(kind.cell.peepholes):
+                    places, steps = kind.cell.peepholes, x.shape[1]
+                    sums_p = packed.peephole_sums, sums[3]
+                    parallel.peephole_gradients(panels_runtime, window, places, self._z, self._c, steps, *sums_p, add)
+        if first is not None and kind.cell.h_is_state:
+            first[0][...] += carried[-1]
         if 0 in x.shape[:2] and not add:
             for gradient in sums:
                 gradient.fill(0)

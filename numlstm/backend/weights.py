@@ -1,6 +1,7 @@
 """A layer's weights in the kernels' layouts."""
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,35 +12,72 @@ from numlstm.kernels import cells, gradients, layout, parallel, target
 from .runtime import parts, runtime
 
 
+class Kind(NamedTuple):
+    """A cell, and what the passes need to know of it.
+
+    rows, orders : as `parallel.pack_cell` wants them; gates : slots that the products with x and with h are added to
+    first : first slot that has parameters; spread : vectors of hidden units in a panel of weights
+    """
+
+    cell: type[cells.Cell]
+    rows: Array
+    orders: tuple[Array, Array]
+    gates: tuple[int, int]
+    first: int
+    spread: int
+
+    def gradient_panels(self, hidden: int, dtype: np.dtype[Any]) -> int:
+        """Return how many panels the slots that have parameters make up, for the gradients of the weights."""
+        by_slot: int = layout.padded(hidden, dtype) // target.lanes(dtype)
+        return -(-by_slot * (int(self.cell.slots) - self.first) // 4)
+
+
+@functools.cache
+def kind_of(name: str) -> Kind:
+    """Return the kind of cell of a name (kernels.cells.cell_type)."""
+    cell = cells.cell_type(name)
+    slots = [range(first, first + count) for first, count in (cell.x_slots, cell.h_slots)]
+    x_order, h_order = (np.array([cell.rows[i, slot] for slot in slots[i]]) for i in range(2))
+    gates = cell.x_slots[1], cell.h_slots[1]
+    first = int(gradients.first_slot.py_func(cell.rows))
+    return Kind(cell, cell.rows, (x_order, h_order), gates, first, cells.spread_of(cell))
+
+
+Parameters = tuple[Array, Array, Array, Array]  # W_ih, W_hh, b and peepholes p, in blocks of H rows
+
+
 class Weights:
     """Memory for the weights of one layer, I, H, in the kernels' layouts, and for sums of their gradients: for any batch.
 
     cell : as the forward sweep reads them, once loaded
     columns : of W_ih and W_hh, for the backward sweep to fill; panels, copies : see `parallel.weight_gradients`
-    nbytes : of all the memory taken
+    peephole_sums : see `parallel.peephole_gradients`; nbytes : of all the memory taken
     """
 
     columns: tuple[Array, Array]
     panels: Array
+    peephole_sums: Array
 
-    def __init__(self, inputs: int, hidden: int, dtype: np.dtype[Any], take: Take) -> None:
-        self._sizes, self._dtype, self._take, self.nbytes = (inputs, hidden), dtype, take, 0
-        self.cell = cells.LSTM(
-            self._memory(layout.gate_panels_shape(hidden, inputs, dtype), dtype),
-            self._memory(layout.gate_panels_shape(hidden, hidden, dtype), dtype),
-            self._memory((4, layout.padded(hidden, dtype)), dtype),
+    def __init__(self, kind: Kind, inputs: int, hidden: int, dtype: np.dtype[Any], take: Take) -> None:
+        self._kind, self._sizes, self._dtype, self._take, self.nbytes = kind, (inputs, hidden), dtype, take, 0
+        units, (x, h) = layout.padded(hidden, dtype), kind.gates
+        self.cell = kind.cell(
+            self._memory(layout.gate_panels_shape(hidden, inputs, x, kind.spread, dtype)),
+            self._memory(layout.gate_panels_shape(hidden, hidden, h, kind.spread, dtype)),
+            self._memory((kind.cell.slots, units)),
+            self._memory((len(kind.cell.peepholes), units)),
         )
         self.copies: Array | None = None
 
-    def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        array = self._take(shape, dtype)
+    def _memory(self, shape: tuple[int, ...]) -> Array:
+        array = self._take(shape, self._dtype)
         self.nbytes += array.nbytes
         return array
 
-    def load(self, W_ih: Array, W_hh: Array, b: Array) -> None:
+    def load(self, weights: Parameters) -> None:
         """Bring the weights into the layout of the forward sweep."""
-        most = parts(self.cell.x.shape[0], 4 * (W_ih.size + W_hh.size))
-        parallel.pack_cell(runtime(self._dtype, most), W_ih, W_hh, b, self.cell)
+        kind, most = self._kind, parts(self.cell.x.shape[0], 4 * (weights[0].size + weights[1].size))
+        parallel.pack_cell(runtime(self._dtype, most), *weights, kind.rows, kind.orders, kind.spread, self.cell)
 
     def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
         """Take the memory of backward passes, if it is not there.
@@ -48,12 +86,13 @@ class Weights:
         """
         (inputs, hidden), dtype, width = self._sizes, self._dtype, target.lanes(self._dtype)
         if self.copies is None:
-            w = layout.column_panels_shape(4 * hidden, inputs, dtype) if inputs_gradient else (0, 0, 4 * width)
-            u = layout.column_panels_shape(4 * hidden, hidden, dtype)
-            self.columns = self._memory(w, dtype), self._memory(u, dtype)
-            self.panels = self._memory((-(-hidden // width), inputs + hidden + 1, 4 * width), dtype)
+            x_rows, h_rows = (gates * hidden for gates in self._kind.gates)
+            w = layout.column_panels_shape(x_rows, inputs, dtype) if inputs_gradient else (0, 0, 4 * width)
+            self.columns = self._memory(w), self._memory(layout.column_panels_shape(h_rows, hidden, dtype))
+            self.panels = self._memory((self._kind.gradient_panels(hidden, dtype), inputs + 1 + hidden, 4 * width))
+            self.peephole_sums = self._memory(self.cell.p.shape)
         elif self.copies.shape[0] < parts:
             self.nbytes -= self.copies.nbytes
             self.copies = None
         if self.copies is None:
-            self.copies = self._memory((parts, gradients.SUMMED, gradients.CHUNK), dtype)
+            self.copies = self._memory((parts, gradients.SUMMED, gradients.CHUNK))

@@ -1,11 +1,14 @@
-"""Layers, with the names, arguments and defaults of Keras 3."""
+"""Layers, by the names that Keras has for them."""
 
 from .base import Input, InputLayer, Layer
 from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
+from .gru import GRU
 from .lstm import LSTM
+from .recurrent import Recurrent
+from .simple_rnn import SimpleRNN
 
-__all__ = ["LSTM", "Dense", "Dropout", "Embedding", "Input", "InputLayer", "Layer"]
+__all__ = ["GRU", "LSTM", "Dense", "Dropout", "Embedding", "Input", "InputLayer", "Layer", "Recurrent", "SimpleRNN"]
 
-KNOWN: dict[str, type[Layer]] = {kind.__name__: kind for kind in (LSTM, Dense, Dropout, Embedding)}
+KNOWN: dict[str, type[Layer]] = {kind.__name__: kind for kind in (LSTM, GRU, SimpleRNN, Dense, Dropout, Embedding)}

@@ -120,7 +120,7 @@ class Layer:
 
     def get_weights(self) -> list[Array]:
         """Return copies of the parameters in Keras' layout and order: matrices as (inputs, outputs), gates i, f, c, o."""
-        return [p.T.copy() if name in self._TRANSPOSED else p.copy() for name, p in self.parameters.items()]
+        return [self.to_keras(name, parameter) for name, parameter in self.parameters.items()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Set the parameters from arrays in Keras' layout and order.
@@ -140,7 +140,15 @@ class Layer:
             wanted, came = [a.shape for a in current], [a.shape for a in arrays]
             raise ValueError(f"layer {label}: weights must have the shapes {wanted}, not {came}")
         for (name, parameter), value in zip(self.parameters.items(), arrays, strict=True):
-            parameter[...] = value.T if name in self._TRANSPOSED else value
+            parameter[...] = self.from_keras(name, value)
+
+    def to_keras(self, name: str, value: Array) -> Array:
+        """Return a copy of a parameter in Keras' layout."""
+        return value.T.copy() if name in self._TRANSPOSED else value.copy()
+
+    def from_keras(self, name: str, value: Array) -> Array:
+        """Return a parameter from Keras' layout."""
+        return value.T if name in self._TRANSPOSED else value
 
     def reset_states(self) -> None:
         """Let the next batch, of any size, begin with zeros, if the layer is stateful."""

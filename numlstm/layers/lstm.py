@@ -1,24 +1,20 @@
 """The LSTM layer."""
 
+import dataclasses
 from collections.abc import Sequence
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numlstm import _random, _validate, initializers
+from numlstm import _validate, cells
 from numlstm._validate import Array
-from numlstm._workspace import Take
-from numlstm.functional import RECOMPUTE, LSTMWeights
+from numlstm.cells import CellSpec
+from numlstm.functional import LSTMWeights
 from numlstm.initializers import Initializer
 
-from .base import Layer, Shape, sizes_text
-
-if TYPE_CHECKING:
-    from numlstm.passes import LSTMRun
+from .recurrent import Recurrent
 
 
-class LSTM(Layer):
+class LSTM(Recurrent):
     """A layer of long short-term memory units over sequences (N, T, F).
 
     Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; the equations stand at
@@ -28,8 +24,10 @@ class LSTM(Layer):
     ----------
     units : int
         Number of hidden units H.
-    activation, recurrent_activation : "tanh", "sigmoid"
-        Of the cell's input and output, and of the gates; this version has no others.
+    activation : "tanh", "relu", "linear", "sigmoid" or "hard_sigmoid"
+        Of the cell's input and output.
+    recurrent_activation : "sigmoid" or "hard_sigmoid"
+        Of the gates.
     use_bias : bool
         Whether there is a bias.
     kernel_initializer, recurrent_initializer, bias_initializer
@@ -50,6 +48,9 @@ class LSTM(Layer):
         Whether sequences are read from their end; the outputs stand in the order in which they arise.
     stateful : bool
         Whether a batch begins with the states that the batch before it ended with, row by row, until `reset_states`.
+    variant : str or `numlstm.CellSpec`
+        A name of `numlstm.cells.VARIANTS`, such as "peephole", "cifg" or "1997", or a cell by its parts, which also says its
+        activations. Peepholes begin with zeros.
     recompute : None, "gates" or "states"
         What training does not keep in memory but computes again, with the same bits: nothing; the gates and cell states of
         each step; or also its output, unless the layer returns it. For long sequences.
@@ -57,9 +58,6 @@ class LSTM(Layer):
     input_shape : (T, F), optional
         Shape of one sequence, None for any T; without it, it is taken from the first data.
     """
-
-    traits = attrgetter("units", "use_bias", "return_sequences", "return_state", "go_backwards")
-    _TRANSPOSED = frozenset({"W_ih", "W_hh"})
 
     def __init__(
         self,
@@ -78,97 +76,73 @@ class LSTM(Layer):
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        variant: str | CellSpec = "lstm",
         recompute: str | None = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
     ) -> None:
-        super().__init__(name, input_shape, seed)
-        self.units = _validate.whole("units", units)
-        self.activation = _validate.choice("activation", activation, ["tanh"])
-        self.recurrent_activation = _validate.choice("recurrent_activation", recurrent_activation, ["sigmoid"])
-        self.use_bias, self.unit_forget_bias = bool(use_bias), bool(unit_forget_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
-        self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
-        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self.dropout = _validate.real("dropout", dropout, least=0, below=1)
-        self.random = self.dropout > 0
-        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
-        self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
-        self.recompute = _validate.optional_choice("recompute", recompute, RECOMPUTE)
+        super().__init__(
+            units,
+            _spec(variant, activation, recurrent_activation),
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            dropout=dropout,
+            seed=seed,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            recompute=recompute,
+            name=name,
+            input_shape=input_shape,
+        )
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        self.unit_forget_bias = bool(unit_forget_bias)
+        self.variant = variant if isinstance(variant, str) else self.spec
 
     @property
-    def params(self) -> LSTMWeights:
+    def params(self) -> tuple[Array, ...]:
         """The weights as `numlstm.functional` takes them: views, not copies."""
-        if not self.built:
-            raise ValueError("the layer has no weights yet: give it an input_shape, or show it data, first")
-        W_ih, W_hh = self.parameters["W_ih"], self.parameters["W_hh"]
-        b = self.parameters["b"] if self.use_bias else np.zeros(4 * self.units, W_ih.dtype)
-        return LSTMWeights(W_ih, W_hh, b)
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 2 or input_shape[1] is None:
-            hint = ": the LSTM before it needs return_sequences=True" if len(input_shape) == 1 else ""
-            raise ValueError(f"an LSTM takes sequences (N, T, F) with F known, not {sizes_text(input_shape)}{hint}")
-        return (input_shape[0], self.units) if self.return_sequences else (self.units,)
-
-    def parameter_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
-        gates, features = 4 * self.units, input_shape[1] or 0
-        shapes: dict[str, tuple[int, ...]] = {"W_ih": (gates, features), "W_hh": (gates, self.units)}
-        return {**shapes, "b": (gates,)} if self.use_bias else shapes
+        params = super().params
+        return LSTMWeights(*params) if len(params) == len(LSTMWeights._fields) else params
 
     def _initializers(self) -> dict[str, Initializer]:
-        bias = _ForgetBias(self.bias_initializer) if self.unit_forget_bias else self.bias_initializer
-        return {"W_ih": self.kernel_initializer, "W_hh": self.recurrent_initializer, "b": bias}
+        assert isinstance(self.spec, CellSpec)
+        all_of_them, gates = super()._initializers(), cells.gates(self.spec)
+        if self.unit_forget_bias and "f" in gates:
+            all_of_them["b"] = _ForgetBias(self.bias_initializer, len(gates), gates.index("f"))
+        return all_of_them
 
-    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "LSTMRun":
-        from numlstm.passes import LSTMRun
 
-        return LSTMRun(self, shape, dtype, take, training, first)
-
-    def states_for(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """Return the states (h, c) of a stateful layer, (N, H) each, which passes change in place."""
-        if self.states is None:
-            self.states = np.zeros((batch, self.units), dtype), np.zeros((batch, self.units), dtype)
-        h, c = self.states
-        if len(h) != batch:
-            was = len(h)
-            raise ValueError(
-                f"a stateful LSTM carries the states of {was} sequences, but a batch has {batch}: choose a batch_size that "
-                f"divides the number of sequences, or begin anew with reset_states"
-            )
-        return h, c
-
-    def __call__(self, x: Any, *, training: bool = False, initial_state: Sequence[Array] | None = None) -> Any:
-        """Return y for an array x (N, T, F), with return_state as a list [y, h, c].
-
-        initial_state : (h, c), (N, H) each; zeros, or a stateful layer's own, if left out
-        """
-        from numlstm.passes import LSTMRun
-
-        run, array = self._begin_once(x, training)
-        assert isinstance(run, LSTMRun)
-        if initial_state is not None:
-            run.states = self._checked_states(initial_state, array)
-            self.states = run.states if self.stateful else None
-        y = run.forward(array, _random.new_seed() if training else 0)
-        return [y, *run.last_states()] if self.return_state else y
-
-    def _checked_states(self, states: Sequence[Array], x: Array) -> tuple[Array, Array]:
-        if not isinstance(states, (tuple, list)) or len(states) != 2:
-            raise TypeError("initial_state must be a pair (h, c) of arrays (N, H)")
-        h, c = (_validate.numeric(f"initial_state[{i}]", state, x.dtype).copy() for i, state in enumerate(states))
-        for i, state in enumerate((h, c)):
-            _validate.shape(f"initial_state[{i}]", state, {"N": x.shape[0], "H": self.units})
-        return h, c
+def _spec(variant: str | CellSpec, activation: str, recurrent_activation: str) -> CellSpec:
+    """Return the cell of a variant; activations are for those of its parts that the variant does not change."""
+    if isinstance(variant, dict):  # from a file
+        variant = CellSpec(**variant.get("config", {}))
+    if isinstance(variant, CellSpec):
+        if (activation, recurrent_activation) != ("tanh", "sigmoid"):
+            raise ValueError("variant is a CellSpec, which says its activations: give no activation beside it")
+        return variant
+    if not isinstance(variant, str):
+        raise TypeError(f"variant must be a name or a CellSpec, not {type(variant).__name__}")
+    spec = cells.VARIANTS[_validate.choice("variant", variant, cells.VARIANTS)]
+    _validate.choice("activation", activation, cells.SQUASHERS)
+    _validate.choice("recurrent_activation", recurrent_activation, cells.GATES)
+    squash_in = activation if spec.input_activation == "tanh" else spec.input_activation
+    squash_out = activation if spec.output_activation == "tanh" else spec.output_activation
+    return dataclasses.replace(
+        spec, recurrent_activation=recurrent_activation, input_activation=squash_in, output_activation=squash_out
+    )
 
 
 class _ForgetBias(Initializer):
-    """A bias whose second quarter, the forget gate's, begins at 1."""
+    """A bias whose block of the forget gate begins at 1."""
 
-    def __init__(self, others: Initializer) -> None:
-        self._others = others
+    def __init__(self, others: Initializer, blocks: int, forget: int) -> None:
+        self._others, self._blocks, self._forget = others, blocks, forget
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         values = np.array(self._others(shape, rng))
-        values.reshape(4, -1)[1] = 1
+        values.reshape(self._blocks, -1)[self._forget] = 1
         return values

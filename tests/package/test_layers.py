@@ -7,7 +7,7 @@ from support import assert_close, assert_same_bits
 from training import Problem, relative_error
 
 import numlstm
-from numlstm import LSTM, Dense, Dropout, Embedding, Sequential
+from numlstm import GRU, LSTM, Dense, Dropout, Embedding, Sequential, SimpleRNN
 from numlstm.initializers import Orthogonal
 from numlstm.layers import Input
 from numlstm.utils import set_random_seed
@@ -34,6 +34,13 @@ MODELS = {
     "nothing behind": lambda: [LSTM(2)],
     "nothing behind each output": lambda: [LSTM(2, return_sequences=True)],
     "more units than lanes": lambda: [LSTM(19, return_sequences=True), LSTM(9), Dense(2)],
+    "other cells": lambda: [
+        GRU(5, return_sequences=True, dropout=0.2),
+        LSTM(4, variant="peephole", return_sequences=True),
+        SimpleRNN(3, return_sequences=True),
+        GRU(4, go_backwards=True, use_bias=False),
+        Dense(2),
+    ],
     "three stacked": lambda: [LSTM(4, return_sequences=True), LSTM(3, return_sequences=True), LSTM(5), Dense(2)],
     "backwards": lambda: [LSTM(4, go_backwards=True, return_sequences=True), LSTM(5, go_backwards=True), Dense(2)],
     "no bias": lambda: [LSTM(4, use_bias=False, return_sequences=True), LSTM(5, use_bias=False), Dense(2, use_bias=False)],
@@ -322,8 +329,8 @@ def test_masks_are_the_same_at_any_thread_count(all_dealt_out):
     [
         (lambda: LSTM(0), ValueError, "units must be at least 1, not 0"),
         (lambda: LSTM(2.5), TypeError, "units must be an integer, not 2.5"),
-        (lambda: LSTM(3, "relu"), ValueError, "activation must be one of 'tanh'"),
-        (lambda: LSTM(3, recurrent_activation="hard_sigmoid"), ValueError, "recurrent_activation must be one of 'sigmoid'"),
+        (lambda: LSTM(3, "softmax"), ValueError, "activation must be one of 'tanh', 'relu'"),
+        (lambda: LSTM(3, recurrent_activation="tanh"), ValueError, "recurrent_activation must be one of 'sigmoid'"),
         (lambda: LSTM(3, dropout=1.0), ValueError, "dropout must be at least 0 and below 1, not 1"),
         (lambda: LSTM(3, kernel_initializer="glorot"), ValueError, "kernel_initializer 'glorot' is unknown"),
         (lambda: LSTM(3, seed=-1), ValueError, "seed must be at least 0"),

@@ -1,0 +1,177 @@
+"""What a recurrent layer's cell is made of: the LSTM family by its parts, GRU, simple RNN, and the names of presets."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import _validate
+from ._validate import Array
+
+__all__ = ["VARIANTS", "CellSpec", "GRUSpec", "RNNSpec"]
+
+SQUASHERS = ("tanh", "relu", "linear", "sigmoid", "hard_sigmoid")
+GATES = ("sigmoid", "hard_sigmoid")
+
+
+class _Spec:
+    """What all specs have. `name` is the engine's name of the cell: its kind and its fields."""
+
+    kind: ClassVar[str]
+
+    @functools.cached_property
+    def name(self) -> str:
+        words = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        return "_of_".join([self.kind, *(str(word).replace(" ", "_") for word in words)])
+
+
+@dataclass(frozen=True)
+class CellSpec(_Spec):
+    """A member of the LSTM family, by its parts.
+
+    ``c = f c + i g`` and ``h = o a(c)``, with the gates i, f, o and the input g of ``W x + U h + b``. The names and most of
+    the combinations are those of Greff et al. 2017, "LSTM: A Search Space Odyssey".
+
+    Parameters
+    ----------
+    input_gate, output_gate : bool
+        Without a gate, i = 1 or o = 1, and it has no weights.
+    forget_gate : "learned", "one" or "coupled"
+        f of its own; f = 1; or f = 1 - i.
+    recurrent_activation : "sigmoid" or "hard_sigmoid"
+        Of the gates.
+    input_activation, output_activation : "tanh", "relu", "linear", "sigmoid" or "hard_sigmoid"
+        Of g, and a.
+    peepholes : bool
+        Whether i and f also see p c of the step before, and o sees p c of this one (Gers and Schmidhuber 2000).
+    cell_input : "x and h" or "h only"
+        What g sees.
+    """
+
+    input_gate: bool = True
+    forget_gate: str = "learned"
+    output_gate: bool = True
+    recurrent_activation: str = "sigmoid"
+    input_activation: str = "tanh"
+    output_activation: str = "tanh"
+    peepholes: bool = False
+    cell_input: str = "x and h"
+
+    kind: ClassVar[str] = "LSTM"
+    states: ClassVar[int] = 2  # h and c
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make a spec like this one."""
+        return asdict(self)
+
+    def __post_init__(self) -> None:
+        for name in ("input_gate", "output_gate", "peepholes"):
+            _validate.flag(name, getattr(self, name))
+        _validate.choice("forget_gate", self.forget_gate, ("learned", "one", "coupled"))
+        _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
+        _validate.choice("input_activation", self.input_activation, SQUASHERS)
+        _validate.choice("output_activation", self.output_activation, SQUASHERS)
+        _validate.choice("cell_input", self.cell_input, ("x and h", "h only"))
+        if self.forget_gate == "coupled" and not self.input_gate:
+            raise ValueError("forget_gate='coupled' is 1 - i, which needs an input gate: f would always be 0")
+        if self.peepholes and not (self.input_gate or self.output_gate or self.forget_gate == "learned"):
+            raise ValueError("peepholes=True is for gates, of which this cell has none")
+        if self.cell_input == "h only" and not (self.input_gate or self.output_gate or self.forget_gate == "learned"):
+            raise ValueError("cell_input='h only' lets x pass through the gates alone, of which this cell has none")
+
+    @functools.cached_property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        """By name, of how many blocks of H rows each of the weights is made, and how many dimensions it has."""
+        count = len(gates(self))
+        weights = {"W_ih": (count - (self.cell_input == "h only"), 2), "W_hh": (count, 2), "b": (count, 1)}
+        return {**weights, "p": (count - 1, 1)} if self.peepholes else weights
+
+
+@dataclass(frozen=True)
+class GRUSpec(_Spec):
+    """A gated recurrent unit (Cho et al. 2014) with its reset gate after the product, as in cuDNN and Keras.
+
+    ``r, z = gates of W x + U h + b``, ``n = a(W x + b + r (U h + b_hn))``, ``h = (1 - z) n + z h``; blocks r, z, n.
+
+    activation : of n, as CellSpec's input_activation; recurrent_activation : of r and z
+    """
+
+    activation: str = "tanh"
+    recurrent_activation: str = "sigmoid"
+
+    kind: ClassVar[str] = "GRU"
+    states: ClassVar[int] = 1
+    weights: ClassVar[dict[str, tuple[int, int]]] = {"W_ih": (3, 2), "W_hh": (3, 2), "b": (3, 1), "b_hn": (1, 1)}
+
+    def __post_init__(self) -> None:
+        _validate.choice("activation", self.activation, SQUASHERS)
+        _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
+
+
+@dataclass(frozen=True)
+class RNNSpec(_Spec):
+    """A simple recurrent network (Elman 1990): ``h = a(W x + U h + b)``.
+
+    activation : as CellSpec's input_activation
+    """
+
+    activation: str = "tanh"
+
+    kind: ClassVar[str] = "RNN"
+    states: ClassVar[int] = 1
+    weights: ClassVar[dict[str, tuple[int, int]]] = {"W_ih": (1, 2), "W_hh": (1, 2), "b": (1, 1)}
+
+    def __post_init__(self) -> None:
+        _validate.choice("activation", self.activation, SQUASHERS)
+
+
+Spec = CellSpec | GRUSpec | RNNSpec
+
+# Greff et al. 2017 take parts away from the LSTM with peepholes; "lstm" is without (their NP), "1997" without a forget gate
+# too (Hochreiter and Schmidhuber). In "elysium" x passes through the gates alone: our reading of that name's one sentence.
+VARIANTS = {
+    "lstm": CellSpec(),
+    "peephole": CellSpec(peepholes=True),
+    "nig": CellSpec(peepholes=True, input_gate=False),
+    "nfg": CellSpec(peepholes=True, forget_gate="one"),
+    "nog": CellSpec(peepholes=True, output_gate=False),
+    "niaf": CellSpec(peepholes=True, input_activation="linear"),
+    "noaf": CellSpec(peepholes=True, output_activation="linear"),
+    "cifg": CellSpec(peepholes=True, forget_gate="coupled"),
+    "1997": CellSpec(forget_gate="one"),
+    "elysium": CellSpec(cell_input="h only"),
+}
+
+
+def spec(cell: Any, name: str = "cell") -> Spec:
+    """Return a spec as it is, or the one of a name: a variant of the LSTM, "gru" or "rnn"."""
+    if isinstance(cell, Spec):
+        return cell
+    known: dict[str, Spec] = {**VARIANTS, "gru": GRUSpec(), "rnn": RNNSpec()}
+    if isinstance(cell, str) or cell is None:
+        return known[_validate.choice(name, cell, known)]
+    raise TypeError(f"{name} must be a name or a CellSpec, GRUSpec or RNNSpec, not {type(cell).__name__}")
+
+
+def gates(spec: CellSpec) -> str:
+    """Return the gates and the input that have weights, of i, f, g, o, in the order of their blocks."""
+    has = {"i": spec.input_gate, "f": spec.forget_gate == "learned", "g": True, "o": spec.output_gate}
+    return "".join(name for name in "ifgo" if has[name])
+
+
+def inside(spec: Spec, weights: Sequence[Array]) -> tuple[Array, Array, Array, Array]:
+    """Return a cell's weights as the engine takes them: W_ih, W_hh, all biases and the peepholes."""
+    W_ih, W_hh, b, *more = weights
+    if isinstance(spec, GRUSpec):
+        b, more = np.concatenate([b, *more]), []
+    return W_ih, W_hh, b, more[0] if more else np.empty(0, b.dtype)
+
+
+def outside(spec: Spec, arrays: Sequence[Array]) -> tuple[Array, ...]:
+    """Return what `inside` made of a cell's weights, or its gradients, as it came: views."""
+    W_ih, W_hh, b, p = arrays
+    if isinstance(spec, GRUSpec):
+        return W_ih, W_hh, *np.split(b, [W_hh.shape[0]])
+    return (W_ih, W_hh, b, p) if "p" in spec.weights else (W_ih, W_hh, b)

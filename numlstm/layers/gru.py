@@ -1,0 +1,84 @@
+"""The GRU layer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from numlstm._validate import Array
+from numlstm.cells import GRUSpec
+from numlstm.initializers import Initializer
+
+from .recurrent import Recurrent
+
+
+class GRU(Recurrent):
+    """A layer of gated recurrent units (Cho et al. 2014) over sequences (N, T, F); the equations stand at `numlstm.GRUSpec`.
+
+    The reset gate comes after the product, as Keras has it by default. `get_weights` and `set_weights` use Keras' layout:
+    gates z, r, h and a bias (2, 3H). The engine needs no recurrent bias of z and r: it is added to the other.
+
+    Parameters
+    ----------
+    units : int
+        Number of hidden units H.
+    activation : "tanh", "relu", "linear", "sigmoid" or "hard_sigmoid"
+    recurrent_activation : "sigmoid" or "hard_sigmoid"
+    reset_after : bool
+        True; a reset gate before the product is not there.
+
+    The other parameters are those of `numlstm.LSTM`.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        *,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        recurrent_initializer: str | Initializer = "orthogonal",
+        bias_initializer: str | Initializer = "zeros",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        recompute: str | None = None,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+    ) -> None:
+        super().__init__(
+            units,
+            GRUSpec(activation, recurrent_activation),
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            dropout=dropout,
+            seed=seed,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            recompute=recompute,
+            name=name,
+            input_shape=input_shape,
+        )
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+
+    def to_keras(self, name: str, value: Array) -> Array:
+        if name == "b":
+            r, z, n, n_h = value.reshape(4, -1)
+            zero = np.zeros_like(r)
+            return np.stack([np.concatenate([z, r, n]), np.concatenate([zero, zero, n_h])])
+        r, z, n = value.reshape(3, self.units, -1)
+        return np.concatenate([z, r, n]).T.copy()
+
+    def from_keras(self, name: str, value: Array) -> Array:
+        if name == "b":
+            (z, r, n), (z_h, r_h, n_h) = value.reshape(2, 3, -1)
+            return np.concatenate([r + r_h, z + z_h, n, n_h])
+        z, r, n = value.T.reshape(3, self.units, -1)
+        return np.concatenate([r, z, n])

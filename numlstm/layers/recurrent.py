@@ -1,0 +1,146 @@
+"""What all recurrent layers have: weights by gates, states, and the options of their passes."""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numlstm import _random, _validate, cells, initializers
+from numlstm._validate import Array
+from numlstm._workspace import Take
+from numlstm.functional import RECOMPUTE
+from numlstm.initializers import Initializer
+
+from .base import Layer, Shape, sizes_text
+
+if TYPE_CHECKING:
+    from numlstm.passes import RecurrentRun
+
+
+class Recurrent(Layer):
+    """Base of the layers that go through sequences (N, T, F); see `numlstm.LSTM` for what they share."""
+
+    traits = attrgetter("units", "spec", "use_bias", "return_sequences", "return_state", "go_backwards")
+    _TRANSPOSED = frozenset({"W_ih", "W_hh"})
+
+    def __init__(
+        self,
+        units: int,
+        spec: cells.Spec,
+        *,
+        use_bias: bool,
+        kernel_initializer: str | Initializer,
+        recurrent_initializer: str | Initializer,
+        bias_initializer: str | Initializer,
+        dropout: float,
+        seed: int | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        stateful: bool,
+        recompute: str | None,
+        name: str | None,
+        input_shape: Sequence[int | None] | None,
+    ) -> None:
+        super().__init__(name, input_shape, seed)
+        self.units, self.spec = _validate.whole("units", units), spec
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.dropout = _validate.real("dropout", dropout, least=0, below=1)
+        self.random = self.dropout > 0
+        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+        self.recompute = _validate.optional_choice("recompute", recompute, RECOMPUTE)
+
+    @property
+    def params(self) -> tuple[Array, ...]:
+        """The weights as `numlstm.functional` takes them: views, not copies."""
+        if not self.built:
+            raise ValueError("the layer has no weights yet: give it an input_shape, or show it data, first")
+        return cells.outside(self.spec, self.weights_inside(np.zeros))
+
+    def weights_inside(self, zeros: Any) -> tuple[Array, Array, Array, Array]:
+        """Return the weights as the engine takes them; `zeros` makes those that the layer does without."""
+        W_ih, W_hh = self.parameters["W_ih"], self.parameters["W_hh"]
+        b = self.parameters["b"] if self.use_bias else zeros(self.bias_size, W_ih.dtype)
+        p = self.parameters.get("p")
+        return W_ih, W_hh, b, np.empty(0, W_ih.dtype) if p is None else p
+
+    @property
+    def bias_size(self) -> int:
+        """How many numbers all biases have together."""
+        return self.units * sum(count for name, (count, _) in self.spec.weights.items() if name.startswith("b"))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 2 or input_shape[1] is None:
+            hint = ": the layer before it needs return_sequences=True" if len(input_shape) == 1 else ""
+            article = "an" if type(self).__name__[0] in "LS" and type(self).__name__ != "SimpleRNN" else "a"
+            kind = f"{article} {type(self).__name__}"
+            raise ValueError(f"{kind} takes sequences (N, T, F) with F known, not {sizes_text(input_shape)}{hint}")
+        return (input_shape[0], self.units) if self.return_sequences else (self.units,)
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        blocks = self.spec.weights
+        x_rows, h_rows = (blocks[name][0] * self.units for name in ("W_ih", "W_hh"))
+        shapes: dict[str, tuple[int, ...]] = {"W_ih": (x_rows, input_shape[1] or 0), "W_hh": (h_rows, self.units)}
+        if self.use_bias:
+            shapes["b"] = (self.bias_size,)
+        if "p" in blocks:
+            shapes["p"] = (blocks["p"][0] * self.units,)
+        return shapes
+
+    def _initializers(self) -> dict[str, Initializer]:
+        weights = {"W_ih": self.kernel_initializer, "W_hh": self.recurrent_initializer}
+        return {**weights, "b": self.bias_initializer, "p": initializers.get("zeros")}
+
+    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "RecurrentRun":
+        from numlstm.passes import RecurrentRun
+
+        return RecurrentRun(self, shape, dtype, take, training, first)
+
+    def new_states(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+        """Return states of zeros, (N, H) each."""
+        return tuple(np.zeros((batch, self.units), dtype) for _ in range(self.spec.states))
+
+    def states_for(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+        """Return the states of a stateful layer, (N, H) each, which passes change in place."""
+        if self.states is None:
+            self.states = self.new_states(batch, dtype)
+        was = len(self.states[0])
+        if was != batch:
+            kind = type(self).__name__
+            raise ValueError(
+                f"a stateful {kind} carries the states of {was} sequences, but a batch has {batch}: choose a batch_size "
+                f"that divides the number of sequences, or begin anew with reset_states"
+            )
+        return self.states
+
+    def __call__(self, x: Any, *, training: bool = False, initial_state: Any = None) -> Any:
+        """Return y for an array x (N, T, F), with return_state as a list of y and the last states.
+
+        initial_state : the states, (N, H) each, (h, c) for an LSTM; zeros, or a stateful layer's own, if left out
+        """
+        from numlstm.passes import RecurrentRun
+
+        run, array = self._begin_once(x, training)
+        assert isinstance(run, RecurrentRun)
+        if initial_state is not None:
+            run.states = self._checked_states(initial_state, array)
+            self.states = run.states if self.stateful else None
+        y = run.forward(array, _random.new_seed() if training else 0)
+        return [y, *run.last_states()] if self.return_state else y
+
+    def _checked_states(self, states: Any, x: Array) -> tuple[Array, ...]:
+        count = self.spec.states
+        if count == 1 and isinstance(states, np.ndarray):
+            states = (states,)
+        if not isinstance(states, (tuple, list)) or len(states) != count:
+            wanted = "a pair (h, c) of arrays" if count == 2 else "an array h"
+            raise TypeError(f"initial_state must be {wanted} (N, H)")
+        arrays = tuple(_validate.numeric(f"initial_state[{i}]", state, x.dtype).copy() for i, state in enumerate(states))
+        for i, state in enumerate(arrays):
+            _validate.shape(f"initial_state[{i}]", state, {"N": x.shape[0], "H": self.units})
+        return arrays

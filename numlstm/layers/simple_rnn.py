@@ -1,0 +1,59 @@
+"""The simple recurrent layer."""
+
+from collections.abc import Sequence
+
+from numlstm.cells import RNNSpec
+from numlstm.initializers import Initializer
+
+from .recurrent import Recurrent
+
+
+class SimpleRNN(Recurrent):
+    """A layer of simple recurrent units (Elman 1990) over sequences (N, T, F): ``h = a(W x + U h + b)``.
+
+    Parameters
+    ----------
+    units : int
+        Number of hidden units H.
+    activation : "tanh", "relu", "linear", "sigmoid" or "hard_sigmoid"
+
+    The other parameters are those of `numlstm.LSTM`.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str = "tanh",
+        *,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        recurrent_initializer: str | Initializer = "orthogonal",
+        bias_initializer: str | Initializer = "zeros",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        recompute: str | None = None,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+    ) -> None:
+        super().__init__(
+            units,
+            RNNSpec(activation),
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            dropout=dropout,
+            seed=seed,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            recompute=recompute,
+            name=name,
+            input_shape=input_shape,
+        )
+        self.activation = activation
