@@ -8,14 +8,15 @@ import functools
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _threads, _validate, functional, losses, optimizers
-from .layers import LSTM, Dense, Dropout, Embedding, Layer
+from .cells import spec
+from .layers import GRU, LSTM, Dense, Dropout, Embedding, Layer, SimpleRNN
 from .models import Sequential
 from .progress import Tasks
 from .trainer import Trainer
@@ -30,7 +31,7 @@ _SHAPES = ((2, 3, 4, 5), (64, 32, 64, 64), (1, 32, 64, 512))
 _SAMPLES, _STEPS, _OUTPUTS = 4, 3, 2
 
 
-def warm(dtype: Any = "float32", verbose: int = 1) -> "list[Specialisation]":
+def warm(dtype: Any = "float32", cells: str | Sequence[str] = "lstm", verbose: int = 1) -> "list[Specialisation]":
     """Compile ahead what layers, losses, optimisers, metrics and `numlstm.functional` need, and keep it on disk.
 
     A process that begins later then compiles nothing, if it runs on the same kind of CPU with the same versions of numlstm,
@@ -40,6 +41,8 @@ def warm(dtype: Any = "float32", verbose: int = 1) -> "list[Specialisation]":
     ----------
     dtype : "float32", "float64", or a list of both
         Of the models and arrays to come.
+    cells : str or list of str
+        Names of `numlstm.cells.VARIANTS`, "gru" or "rnn".
     verbose : 0 or 1
         Whether to print what each kernel took.
 
@@ -53,6 +56,8 @@ def warm(dtype: Any = "float32", verbose: int = 1) -> "list[Specialisation]":
     ------
     TypeError
         For another dtype.
+    ValueError
+        For an unknown cell.
     OSError
         If machine code cannot be kept: caching is switched off, or its folder cannot be written to.
     """
@@ -60,7 +65,12 @@ def warm(dtype: Any = "float32", verbose: int = 1) -> "list[Specialisation]":
     folder = _folder()
     from .backend.compiled import specialisations
 
+    names = list(dict.fromkeys([cells] if isinstance(cells, str) else cells))
+    for name in names:
+        spec(name, "cells")
     tasks = [(f"{name}, {kind}", functools.partial(task, kind)) for kind in dtypes for name, task in _TASKS.items()]
+    others = [(kind, name) for kind in dtypes for name in names if name != "lstm"]
+    tasks += [(f"{name}, {kind}", functools.partial(_use_cell, kind, name)) for kind, name in others]
     started, printed, threads = time.perf_counter(), 0, _threads.get_num_threads()
     bar = Tasks(verbose, len(tasks))
     bar.say(f"cache folder {folder}")
@@ -132,6 +142,12 @@ def _use_layers(dtype: np.dtype[Any]) -> None:
     x, y = np.zeros((_SAMPLES, _STEPS), np.int64), np.zeros((_SAMPLES, _OUTPUTS))
     layers = [Embedding(2, 4, seed=0), LSTM(4, dropout=0.1, seed=0), Dropout(0.1, seed=0), Dense(4, "relu", seed=0)]
     _train(dtype, layers, x, y, "linear", "mse")
+
+
+def _use_cell(dtype: np.dtype[Any], name: str) -> None:
+    kinds: dict[str, Callable[[], Layer]] = {"gru": lambda: GRU(4, seed=0), "rnn": lambda: SimpleRNN(4, seed=0)}
+    layer = kinds.get(name, lambda: LSTM(4, variant=name, seed=0))()
+    _train(dtype, [layer], np.zeros((_SAMPLES, _STEPS, 1)), np.zeros((_SAMPLES, _OUTPUTS)), "linear", "mse")
 
 
 def _use_losses(dtype: np.dtype[Any]) -> None:

@@ -145,13 +145,16 @@ VARIANTS = {
 }
 
 
+_BY_NAME: dict[str, Spec] = {**VARIANTS, "gru": GRUSpec(), "rnn": RNNSpec()}
+NAMES = tuple(_BY_NAME)
+
+
 def spec(cell: Any, name: str = "cell") -> Spec:
-    """Return a spec as it is, or the one of a name: a variant of the LSTM, "gru" or "rnn"."""
+    """Return a spec as it is, or the one of a name."""
     if isinstance(cell, Spec):
         return cell
-    known: dict[str, Spec] = {**VARIANTS, "gru": GRUSpec(), "rnn": RNNSpec()}
     if isinstance(cell, str) or cell is None:
-        return known[_validate.choice(name, cell, known)]
+        return _BY_NAME[_validate.choice(name, cell, NAMES)]
     raise TypeError(f"{name} must be a name or a CellSpec, GRUSpec or RNNSpec, not {type(cell).__name__}")
 
 

@@ -146,11 +146,14 @@ def _parser() -> _Parser:
     predict.set_defaults(run=_predict)
     info = commands.add_parser("info", help="what numlstm found on this machine", description=_INFO)
     info.set_defaults(run=_info)
+    from .cells import NAMES
+
     warm = commands.add_parser("warm", help="compile ahead", description=_WARM, formatter_class=layout)
     kinds = ("float32", "float64")
     warm.add_argument(
         "--dtype", nargs="+", choices=kinds, default=["float32"], help="of models and arrays (default: float32)"
     )
+    warm.add_argument("--cells", nargs="+", choices=NAMES, default=["lstm"], metavar="CELL", help=f"{', '.join(NAMES)}")
     warm.add_argument("-q", "--quiet", action="store_true", help="print nothing")
     warm.set_defaults(run=_warm)
     return parser
@@ -292,4 +295,4 @@ def _info(_: argparse.Namespace) -> None:
 def _warm(arguments: argparse.Namespace) -> None:
     from ._warm import warm
 
-    warm(arguments.dtype, verbose=int(not arguments.quiet))
+    warm(arguments.dtype, arguments.cells, verbose=int(not arguments.quiet))
