@@ -204,7 +204,7 @@ NONSENSE = [
     ("model.layers.0", None, "."),  # what is now the first layer needs other weights
     ("model.layers.0", "LSTM", "."),
     ("model.layers.0", ["LSTM", {}], "layer must be a name"),
-    ("model.layers.0.class", "LSMT", "layer 'LSMT' is unknown; known are Dense, Dropout, Embedding, LSTM"),
+    ("model.layers.0.class", "LSMT", "layer 'LSMT' is unknown; known are Dense, Dropout, Embedding, GRU, LSTM, SimpleRNN"),
     ("model.layers.0.class", ["LSTM"], "."),
     ("model.layers.0.class", "Dense", "unexpected keyword"),
     ("model.layers.0.config", None, "."),

@@ -279,7 +279,7 @@ def test_where_nothing_can_be_cut(layers):
     model = Sequential(layers)
     trainer = Trainer(model, truncate=2)
     x = np.ones((2, 4, 2)) if isinstance(layers[0], LSTM) else np.ones((2, 2))
-    with pytest.raises(ValueError, match=r"needs a model with an LSTM|cannot be used with go_backwards"):
+    with pytest.raises(ValueError, match=r"needs a model with a recurrent layer|cannot be used with go_backwards"):
         trainer.step(x, np.ones((2, 2)))
 
 
@@ -336,14 +336,17 @@ class _Watch(Callback):
 
 @pytest.mark.parametrize("truncate", [None, 4])
 def test_a_thousand_steps_allocate_nothing_new(rng, truncate):
-    """The gates of one piece alone take 131 kB; one object kept from each step would be a thousand blocks."""
+    """The gates of one piece alone take 393 kB; one object kept from each step would be a thousand blocks.
+
+    Python itself holds freed tuples, some 200 kB of them, until it collects garbage.
+    """
     x, y = rng.standard_normal((16 * 3001, 10, 1)), rng.standard_normal((16 * 3001, 1))
-    model = Sequential([LSTM(128, return_sequences=True, dropout=0.1), Dropout(0.1), LSTM(8), Dense(1)])
+    model = Sequential([LSTM(384, return_sequences=True, dropout=0.1), Dropout(0.1), LSTM(8), Dense(1)])
     watch = _Watch()
     trainer = Trainer(model, Adam(1e-3), clip_norm=1.0, truncate=truncate, metrics=["mae"])
     trainer.fit(x, y, batch_size=16, verbose=0, callbacks=[watch])
     size, blocks = watch.after - watch.before
-    assert size < 1000 and blocks < 500 and watch.peak < 125_000
+    assert size < 1000 and blocks < 500 and watch.peak < 350_000
 
 
 def test_sequences_that_grow_do_not_pile_up_memory(rng, monkeypatch):
