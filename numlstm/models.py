@@ -381,6 +381,36 @@ class Sequential:
         widest = max(getattr(layer, "units", getattr(layer, "output_dim", 1)) for layer in self.layers)
         return max(1, min(_PREDICT_ROWS, _PREDICT_ELEMENTS // (steps * 4 * widest)))
 
+    # --- what goes on inside ---
+
+    def gradient_by_lag(self, x: Any) -> Array:
+        """Return how strongly the last output depends on the inputs of each step before it, by time lag.
+
+        That is the Frobenius norm of the Jacobian matrix ``d y_T / d x_(T - k)`` of the output at the last step, for lags
+        k of 0 to T - 1 steps: where it falls to nothing, nothing can be learnt over such a lag (Bengio, Simard and Frasconi
+        1994, "Learning long-term dependencies with gradient descent is difficult"). Dropout is not at work; stateful layers
+        begin with zeros, and keep what they had.
+        `numlstm.plot.gradient_by_lag` draws it. It takes a forward and a backward pass for each output.
+
+        Parameters
+        ----------
+        x : (N, T, F), or what the model's first layer takes
+            For an `Embedding` the Jacobian is that by its vectors.
+
+        Returns
+        -------
+        (N, T) array of float64
+            The norm for each sequence and lag, lag 0 first; 0 below what the model's dtype can hold, 1e-45 in float32.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that does not fit the model.
+        """
+        from . import inspection
+
+        return inspection.gradient_by_lag(self.layers, self.cast("x", x), self.dtype)
+
     # --- files ---
 
     def get_config(self) -> dict[str, Any]:

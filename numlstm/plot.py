@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["forecast", "history"]
+__all__ = ["forecast", "gradient_by_lag", "history"]
 
 _TRUTH, _FORECAST, _GRID, _TEXT = "#3a4149", "#e4572e", "#e3e6ea", "#3a4149"
+_COLOURS = (_FORECAST, "#2274a5", "#3f8f4f", "#8a5aab", "#c9971c", _TRUTH)
 _CLOSE_UP = 60  # steps
 # Ticks a year, month, day, hour, minute or less apart, and how the first within the next larger unit is written.
 _DATES = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
@@ -117,6 +118,61 @@ def history(logs: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | 
     axes.set_ylabel("loss")
     _style(axes, numbers=True)
     axes.legend(frameon=False, labelcolor=_TEXT)
+    return _finished(figure, path)
+
+
+def gradient_by_lag(
+    norms: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw how far back gradients reach: their norm by time lag, the median of the sequences with half of them around it.
+
+    Parameters
+    ----------
+    norms : (N, T) or (T,), or several of them by name
+        What `Sequential.gradient_by_lag` returned, lag 0 first; by the names of models to compare them. Zeros, which a
+        logarithmic axis has no place for, are left out.
+    title : str
+    path : path, optional
+        Where to save the picture; the ending says the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without matplotlib: the message says how to install it.
+    ValueError
+        For other shapes.
+    OSError
+        If the picture cannot be saved.
+    """
+    named = norms if isinstance(norms, Mapping) else {"": norms}
+    curves = {name: np.atleast_2d(np.asarray(values, np.float64)) for name, values in named.items()}
+    for name, values in curves.items():
+        if values.ndim != 2 or values.size == 0:
+            raise ValueError(f"norms{f' of {name}' if name else ''} must have shape (N, T) or (T,), not {values.shape}")
+    if not curves:
+        raise ValueError("norms must be of at least one model")
+    figure = _figure((7, 4))
+    axes = figure.subplots()
+    for i, (name, values) in enumerate(curves.items()):
+        shown, colour = np.where(values > 0, values, np.nan), _COLOURS[i % len(_COLOURS)]
+        with_any = (values > 0).any(axis=0)
+        lags = np.flatnonzero(with_any)
+        low, middle, high = np.nanquantile(shown[:, with_any], (0.25, 0.5, 0.75), axis=0)
+        axes.fill_between(lags, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.plot(lags, middle, color=colour, linewidth=1.8, label=name)
+    axes.set_yscale("log")
+    axes.set_xlabel("time lag k (steps)")
+    axes.set_ylabel(r"gradient norm $\|\partial y_T\,/\,\partial x_{T-k}\|$")
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_TEXT)
+    _style(axes, numbers=True)
+    if any(curves):
+        axes.legend(frameon=False, labelcolor=_TEXT)
     return _finished(figure, path)
 
 

@@ -76,6 +76,12 @@ class Layer:
         """
         raise NotImplementedError
 
+    def plain(self) -> "Layer":
+        """Return a layer with the same parameters whose passes in training are those of inference: without dropout, without
+        states from batch to batch, and with all kept that a backward pass needs.
+        """
+        return self
+
     # --- parameters ---
 
     @property

@@ -43,6 +43,9 @@ class Dropout(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
+    def plain(self) -> "Dropout":
+        return Dropout(0.0)
+
     def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "DropoutRun":
         from numlstm.passes import DropoutRun
 

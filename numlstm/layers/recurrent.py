@@ -1,5 +1,6 @@
 """What all recurrent layers have: weights by gates, states, and the options of their passes."""
 
+import copy
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,11 @@ class Recurrent(Layer):
         from numlstm.passes import RecurrentRun
 
         return RecurrentRun(self, shape, dtype, take, training, first)
+
+    def plain(self) -> "Recurrent":
+        layer = copy.copy(self)
+        layer.dropout, layer.random, layer.stateful, layer.recompute = 0.0, False, False, None
+        return layer
 
     def new_states(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, ...]:
         """Return states of zeros, (N, H) each."""

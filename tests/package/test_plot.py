@@ -66,6 +66,20 @@ def test_a_history(tmp_path):
         plot.history({"loss": []})
 
 
+def test_gradients_by_lag(tmp_path):
+    path = tmp_path / "g.png"
+    norms = {"one": [[4.0, 2, 0], [6, 4, 0], [5, 3, 1]], "other": [1, 1e-30]}
+    (axes,) = plot.gradient_by_lag(norms, "Title", path).axes
+    drawn = {line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines}
+    assert drawn == {"one": ([0, 1, 2], [5, 3, 1]), "other": ([0, 1], [1, 1e-30])}
+    assert axes.get_yscale() == "log" and axes.get_xlabel() == "time lag k (steps)" and "norm" in axes.get_ylabel()
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert plot.gradient_by_lag([[1.0, 0.5]]).axes[0].get_legend() is None
+    for wrong, says in (([], "not \\(1, 0\\)"), ({}, "at least one model"), ({"a": np.ones((1, 1, 1))}, "norms of a must")):
+        with pytest.raises(ValueError, match=says):
+            plot.gradient_by_lag(wrong)
+
+
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
