@@ -16,7 +16,7 @@ __version__ = "0.1.0.dev0"
 # Where the public names are defined: modules are imported when one is asked for.
 _DEFINED_IN = {
     "models": ("Sequential", "load"),
-    "layers": ("LSTM", "GRU", "SimpleRNN", "Dense", "Dropout", "Embedding", "Input"),
+    "layers": ("LSTM", "GRU", "SimpleRNN", "Bidirectional", "Dense", "Dropout", "Embedding", "Input"),
     "trainer": ("History", "Trainer"),
     "files": ("FileFormatError",),
     "_warm": ("warm",),
@@ -46,6 +46,7 @@ _HOME = {name: module for module, names in _DEFINED_IN.items() for name in names
 __all__ = [
     "GRU",
     "LSTM",
+    "Bidirectional",
     "CellSpec",
     "Dense",
     "Dropout",
@@ -127,7 +128,7 @@ if TYPE_CHECKING:
     from ._warm import warm
     from .cells import CellSpec, GRUSpec, RNNSpec
     from .files import FileFormatError
-    from .layers import GRU, LSTM, Dense, Dropout, Embedding, Input, SimpleRNN
+    from .layers import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Input, SimpleRNN
     from .models import Sequential, load
     from .trainer import History, Trainer
 else:

@@ -58,10 +58,9 @@ class Plan:
                 return
             dy = dx
 
-    def states(self) -> tuple[Array, ...] | None:
-        """Return copies of the last states of the last layer, if it is one with states."""
-        run = self.runs[-1]
-        return run.last_states() if isinstance(run, passes.RecurrentRun) else None
+    def states(self) -> tuple[Array, ...]:
+        """Return copies of the last states of the last layer, none if it is one without."""
+        return self.runs[-1].last_states()
 
 
 class Predictor:
@@ -93,8 +92,8 @@ class Predictor:
         assert self._x is not None
         self._x[...] = x
         y = self._plan.forward(self._x).copy()
-        states = self._plan.states() if self.layers[-1].return_state else None
-        return (y, *states) if states else (y,)
+        states = self._plan.states() if self.layers[-1].return_state else ()
+        return (y, *states)
 
     def release(self) -> None:
         """Offer the memory for use by others; the predictor is of no more use."""

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from .passes import Run
 
 
-class _Passes:
-    """Passes of layers over a batch as in inference, but with all kept that a backward pass needs."""
+class Passes:
+    """Passes of layers over a batch as in inference, but with all kept that a backward pass needs.
+
+    runs : of each layer; gradients : of each layer's parameters by name, after a backward pass
+    """
 
     def __init__(self, layers: Sequence[Layer], x: Array, dtype: np.dtype[Any]) -> None:
         self.runs: list[Run] = []
@@ -24,7 +27,7 @@ class _Passes:
             run.load()
             self.runs.append(run)
             sample = tuple(size for size in layer.output_shape(sample) if size is not None)
-        self._x, self._gradients = x, [{name: np.empty_like(p) for name, p in layer.parameters.items()} for layer in layers]
+        self._x, self.gradients = x, [{name: np.empty_like(p) for name, p in layer.parameters.items()} for layer in layers]
 
     def forward(self) -> Array:
         x = self._x
@@ -34,7 +37,7 @@ class _Passes:
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient of x, once for each forward pass."""
-        for run, gradients in zip(reversed(self.runs), reversed(self._gradients), strict=True):
+        for run, gradients in zip(reversed(self.runs), reversed(self.gradients), strict=True):
             dx = run.backward(dy, gradients, False)
             assert dx is not None
             dy = dx
@@ -47,7 +50,7 @@ def gradient_by_lag(layers: Sequence[Layer], x: Array, dtype: np.dtype[Any]) -> 
         x, layers = layers[0](x), layers[1:]
     if x.ndim != 3:
         raise ValueError(f"x must be sequences (N, T, F), of which lags are steps, not of shape {x.shape}")
-    passes = _Passes(layers, x, dtype)
+    passes = Passes(layers, x, dtype)
     squares = np.zeros(x.shape[:2])
     outputs = passes.forward().shape
     for output in range(outputs[-1]):

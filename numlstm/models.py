@@ -93,6 +93,11 @@ class Sequential:
             raise ValueError(f"layer {layer.name} is in the model already: make another one")
         if self.layers and self.layers[-1].return_state:
             raise ValueError(f"layer {self.layers[-1].name} returns its states: only the last layer of a model can")
+        if layer.several_outputs:
+            raise ValueError(
+                f"layer {layer.name or type(layer).__name__} with merge_mode=None has two outputs, and a model "
+                "passes on one: choose 'concat', 'sum', 'mul' or 'ave', or call the layer on arrays by itself"
+            )
         if self.layers and isinstance(layer, Embedding):
             raise ValueError("an Embedding takes whole numbers, and so only the data: it must be the first layer")
         if layer.name is not None and any(other.name == layer.name for other in self.layers):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import backend
+from . import _random, backend
 from ._validate import Array
 from ._workspace import Take
 
@@ -29,6 +29,10 @@ class Run:
     def forward(self, x: Array, key: int) -> Array:
         """Return y; `key` is of the random masks of training."""
         raise NotImplementedError
+
+    def last_states(self) -> tuple[Array, ...]:
+        """Return copies of the states that the last pass ended with, of a layer that has some."""
+        return ()
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
         """Return the gradient of x, or None if nobody wants it; write those of the parameters, or add to them."""
@@ -98,7 +102,6 @@ class RecurrentRun(Run):
         return self.y
 
     def last_states(self) -> tuple[Array, ...]:
-        """Return copies of the last states of the last pass."""
         return tuple(state.copy() for state in self._last)
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
@@ -119,6 +122,82 @@ class RecurrentRun(Run):
 def _copy(states: Sequence[Array], to: Sequence[Array]) -> None:
     for source, place in zip(states, to, strict=True):
         place[...] = source
+
+
+class BidirectionalRun(Run):
+    """Passes of two recurrent layers, one of which begins at the end.
+
+    runs : of the forward layer and of the backward layer
+    """
+
+    def __init__(
+        self,
+        layer: "layers.Bidirectional",
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        first: bool,
+    ) -> None:
+        self._layer = layer
+        both = layer.forward_layer, layer.backward_layer
+        forward, backward = (direction.begin(shape, dtype, take, training, first) for direction in both)
+        self.runs, single = (forward, backward), forward.y.shape
+        if layer.merge_mode is not None:
+            self.y = take((*single[:-1], layer.units) if layer.merge_mode == "concat" else single, dtype)
+            if training:
+                self._dy = [take(run.y.shape, dtype) for run in self.runs]
+
+    def load(self) -> None:
+        for run in self.runs:
+            run.load()
+
+    def _turned(self, array: Array) -> Array:
+        """Return outputs of the backward layer, or their gradient, in the order of the forward layer's: a view."""
+        return array[:, ::-1] if self._layer.return_sequences else array
+
+    def both(self, x: Array, key: int) -> tuple[Array, Array]:
+        """Return y of both layers in the order of the first one's."""
+        forward, backward = self.runs
+        other = _random.stream_key(key, 1) if self._layer.random else key
+        return forward.forward(x, key), self._turned(backward.forward(x, other))
+
+    def forward(self, x: Array, key: int) -> Array:
+        mode = self._layer.merge_mode
+        forward, backward = self._outputs = self.both(x, key)
+        if mode == "concat":
+            cut = forward.shape[-1]
+            self.y[..., :cut], self.y[..., cut:] = forward, backward
+        elif mode == "mul":
+            np.multiply(forward, backward, out=self.y)
+        else:
+            np.add(forward, backward, out=self.y)
+            if mode == "ave":
+                self.y /= 2
+        return self.y
+
+    def last_states(self) -> tuple[Array, ...]:
+        return tuple(state for run in self.runs for state in run.last_states())
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        mode, (forward, backward) = self._layer.merge_mode, self._outputs
+        to_forward, to_backward = self._dy[0], self._turned(self._dy[1])
+        if mode == "concat":
+            cut = forward.shape[-1]
+            to_forward[...], to_backward[...] = dy[..., :cut], dy[..., cut:]
+        elif mode == "mul":
+            np.multiply(dy, backward, out=to_forward)
+            np.multiply(dy, forward, out=to_backward)
+        else:
+            np.divide(dy, 2 if mode == "ave" else 1, out=to_forward)
+            to_backward[...] = to_forward
+        dx, other = (
+            run.backward(upstream, own, add)
+            for run, upstream, own in zip(self.runs, self._dy, self._layer.parted(gradients), strict=True)
+        )
+        if dx is not None and other is not None:
+            dx += other
+        return dx
 
 
 class DenseRun(Run):

@@ -10,7 +10,7 @@ from . import _random, _validate, losses, metrics, optimizers
 from ._samples import Data, checked, split
 from ._validate import Array
 from .callbacks import Callback, Logs
-from .layers import Recurrent
+from .layers import Bidirectional, Recurrent
 from .losses import Loss
 from .metrics import Meter
 from .optimizers import Optimizer
@@ -266,11 +266,14 @@ class Trainer:
         if self._step is None:
             from .backend import SLOTS
 
-            recurrent = [layer for layer in self.model.layers if isinstance(layer, Recurrent)]
+            recurrent = [layer for layer in self.model.layers if isinstance(layer, (Recurrent, Bidirectional))]
             if self.truncate is not None and not recurrent:
                 raise ValueError("truncate cuts sequences into pieces: it needs a model with a recurrent layer")
-            if self.truncate is not None and any(layer.go_backwards for layer in recurrent):
-                raise ValueError("truncate goes forwards through the steps: it cannot be used with go_backwards")
+            if self.truncate is not None and any(getattr(layer, "go_backwards", True) for layer in recurrent):
+                raise ValueError(
+                    "truncate goes forwards through the steps, piece by piece: it cannot be used with go_backwards or "
+                    "Bidirectional, which begin at the end"
+                )
             slots = SLOTS[type(self.optimizer.rule(0))]
             self._step = Step(self.model, self.loss, self.metrics, slots, self.seed)
             for mine, kept in zip(self._step.slots, self._slots or (), strict=False):

@@ -28,6 +28,7 @@ class Layer:
     random = False  # whether training draws masks
     return_state = False
     stateful = False
+    several_outputs = False  # whether a call returns more than one y
     traits: Callable[["Layer"], Any] = attrgetter("name")  # of a layer: what passes without training and shapes depend on
     _TRANSPOSED: frozenset[str] = frozenset()  # parameters that Keras keeps the other way round
 

@@ -7,7 +7,7 @@ from support import assert_close, assert_same_bits
 from training import Problem, relative_error
 
 import numlstm
-from numlstm import GRU, LSTM, Dense, Dropout, Embedding, Sequential, SimpleRNN
+from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN
 from numlstm.initializers import Orthogonal
 from numlstm.layers import Input
 from numlstm.utils import set_random_seed
@@ -40,6 +40,18 @@ MODELS = {
         SimpleRNN(3, return_sequences=True),
         GRU(4, go_backwards=True, use_bias=False),
         Dense(2),
+    ],
+    "both directions": lambda: [
+        Bidirectional(LSTM(4, return_sequences=True, dropout=0.3)),
+        Bidirectional(GRU(3, return_sequences=True), "mul"),
+        Dropout(0.2),
+        Bidirectional(SimpleRNN(4, return_sequences=True), "ave"),
+        Bidirectional(LSTM(5, variant="peephole", recompute="states", use_bias=False), "sum"),
+        Dense(2),
+    ],
+    "other layers in each direction": lambda: [
+        Bidirectional(GRU(4, go_backwards=True, return_sequences=True), backward_layer=LSTM(3, return_sequences=True)),
+        Bidirectional(SimpleRNN(3), "mul", backward_layer=GRU(3, go_backwards=True, dropout=0.3)),
     ],
     "three stacked": lambda: [LSTM(4, return_sequences=True), LSTM(3, return_sequences=True), LSTM(5), Dense(2)],
     "backwards": lambda: [LSTM(4, go_backwards=True, return_sequences=True), LSTM(5, go_backwards=True), Dense(2)],

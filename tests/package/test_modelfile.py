@@ -9,7 +9,23 @@ import pytest
 from support import assert_same_bits
 
 import numlstm
-from numlstm import LSTM, Dense, Dropout, Embedding, FileFormatError, Input, Sequential, Trainer, files, initializers, losses
+from numlstm import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    CellSpec,
+    Dense,
+    Dropout,
+    Embedding,
+    FileFormatError,
+    Input,
+    Sequential,
+    SimpleRNN,
+    Trainer,
+    files,
+    initializers,
+    losses,
+)
 from numlstm.optimizers import SGD, Adam, schedules
 
 EVERY_KIND = {
@@ -20,6 +36,14 @@ EVERY_KIND = {
         LSTM(4, stateful=True, kernel_initializer=initializers.RandomUniform(-1, 1), recurrent_initializer="glorot_normal"),
         Dense(3, "relu", bias_initializer=initializers.Constant(0.5)),
         Dense(2, "softmax", use_bias=False),
+    ],
+    "both directions": lambda: [
+        Bidirectional(GRU(4, return_sequences=True, dropout=0.2, seed=3), "mul", input_shape=(None, 3)),
+        Bidirectional(
+            LSTM(3, variant=CellSpec(output_gate=False), stateful=True, kernel_initializer=initializers.Constant(0.1)),
+            backward_layer=SimpleRNN(2, "relu", go_backwards=True, stateful=True),
+            name="last",
+        ),
     ],
     "words": lambda: [Embedding(9, 4, input_shape=(6,)), LSTM(3, return_sequences=True, unit_forget_bias=False), Dense(1)],
 }
@@ -204,7 +228,11 @@ NONSENSE = [
     ("model.layers.0", None, "."),  # what is now the first layer needs other weights
     ("model.layers.0", "LSTM", "."),
     ("model.layers.0", ["LSTM", {}], "layer must be a name"),
-    ("model.layers.0.class", "LSMT", "layer 'LSMT' is unknown; known are Dense, Dropout, Embedding, GRU, LSTM, SimpleRNN"),
+    (
+        "model.layers.0.class",
+        "LSMT",
+        "layer 'LSMT' is unknown; known are Bidirectional, Dense, Dropout, Embedding, GRU, LSTM, SimpleRNN",
+    ),
     ("model.layers.0.class", ["LSTM"], "."),
     ("model.layers.0.class", "Dense", "unexpected keyword"),
     ("model.layers.0.config", None, "."),

@@ -8,7 +8,7 @@ import pytest
 from support import assert_same_bits
 
 import numlstm
-from numlstm import LSTM, Dense, Dropout, FileFormatError, Sequential, Trainer, files
+from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, FileFormatError, Sequential, Trainer, files
 from numlstm.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint
 from numlstm.optimizers import SGD, Adam, RMSprop, schedules
 from numlstm.utils import set_random_seed
@@ -17,7 +17,7 @@ from numlstm.utils import set_random_seed
 # last. The checkpoint stands first among the callbacks, and yet holds what the others made of its epoch.
 TRAIN = """
 import numpy as np
-from numlstm import LSTM, Dense, Dropout, Sequential, Trainer
+from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, Sequential, Trainer
 from numlstm.callbacks import CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
 from numlstm.optimizers import Adam
 
@@ -68,6 +68,11 @@ def _stateful():
 KINDS = {
     "stateful": (_stateful, SGD(schedules.CosineDecay(0.1, 30), momentum=0.9, nesterov=True), {}),
     "truncated": (lambda: [LSTM(5, dropout=0.3), Dense(2)], RMSprop(0.01), {"truncate": 3, "clip_norm": 0.1}),
+    "both directions": (
+        lambda: [Bidirectional(GRU(5, stateful=True, dropout=0.2)), Dense(2)],
+        Adam(0.01),
+        {"accumulate": 2},
+    ),
     "plain": (lambda: [Dropout(0.2), LSTM(5), Dense(2)], SGD(0.1), {}),
 }
 

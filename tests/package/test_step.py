@@ -10,7 +10,7 @@ import pytest
 from support import assert_same_bits
 from training import Problem
 
-from numlstm import LSTM, Dense, Dropout, Embedding, Input, Sequential, Trainer, _step
+from numlstm import LSTM, Bidirectional, Dense, Dropout, Embedding, Input, Sequential, Trainer, _step
 from numlstm._samples import Data
 from numlstm.callbacks import Callback
 from numlstm.metrics import Meter
@@ -49,7 +49,7 @@ def test_recomputing_changes_no_bit(rng, recompute, by_step, truncate):
 LONG = """
 import re
 import numpy as np
-from numlstm import LSTM, Dense, Sequential
+from numlstm import LSTM, Bidirectional, Dense, Sequential
 x = np.zeros((1, 100_000, 2), np.float32)
 model = Sequential([LSTM(64, recompute=RECOMPUTE), Dense(1)])
 model.compile("adam", "mse")
@@ -274,11 +274,11 @@ def test_pieces_accumulate(rng):
     assert trainer.updates == 4
 
 
-@pytest.mark.parametrize("layers", [[Dense(2)], [Dropout(0.5)], [LSTM(2, go_backwards=True)]])
+@pytest.mark.parametrize("layers", [[Dense(2)], [Dropout(0.5)], [LSTM(2, go_backwards=True)], [Bidirectional(LSTM(1))]])
 def test_where_nothing_can_be_cut(layers):
     model = Sequential(layers)
     trainer = Trainer(model, truncate=2)
-    x = np.ones((2, 4, 2)) if isinstance(layers[0], LSTM) else np.ones((2, 2))
+    x = np.ones((2, 4, 2)) if isinstance(layers[0], (LSTM, Bidirectional)) else np.ones((2, 2))
     with pytest.raises(ValueError, match=r"needs a model with a recurrent layer|cannot be used with go_backwards"):
         trainer.step(x, np.ones((2, 2)))
 
