@@ -65,8 +65,8 @@ class Worker:
             raise WorkerError(f"{self.name}: {answer['error']}")
         return answer
 
-    def time(self, seconds: float) -> dict[str, float]:
-        answer = self.ask("time", seconds=seconds)
+    def time(self, seconds: float, **which: str) -> dict[str, float]:
+        answer = self.ask("time", seconds=seconds, **which)
         self.idle.append(answer["idle"])
         return answer
 

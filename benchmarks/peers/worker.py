@@ -2,6 +2,7 @@
 
 {"op": "prepare", "shape", "quantity", "reference"} -> {"errors": {array: relative error}}
 {"op": "time", "seconds"} -> {"best", "median" (seconds a call), "calls", "idle" (CPU share while it waited)}
+Both take a "cell" for the engines of cell_engines.py, which keep the task of each.
 {"op": "peak", "seconds"} -> {"gflops"}
 """
 
@@ -191,19 +192,28 @@ class Server:
 
             self.files, self._peak = {}, Peak(threads)
             return
-        self._engine = ENGINES[engine](threads)
+        engines = ENGINES
+        if engine not in engines:
+            from cell_engines import ENGINES as engines
+        self._engine, self._tasks = engines[engine](threads), {}
         self.files = {name: importlib.import_module(name).__file__ for name in self._engine.packages}
 
-    def prepare(self, shape: list[int], quantity: str, reference: str) -> dict[str, Any]:
+    def prepare(self, shape: list[int], quantity: str, reference: str, cell: str | None = None) -> dict[str, Any]:
         """Build the task and compare one run of it with the reference's arrays."""
-        self._task = getattr(self._engine, quantity)(problem(Shape(*shape)))
-        self._task.reset()
-        found = self._task.arrays(self._task.run())
+        if cell is None:
+            given = problem(Shape(*shape))
+        else:
+            from cell_engines import cell_problem
+
+            given = cell_problem(Shape(*shape), cell)
+        self._tasks[cell] = task = getattr(self._engine, quantity)(given)
+        task.reset()
+        found = task.arrays(task.run())
         with np.load(reference) as expected:
             return {"errors": {name: relative_error(array, expected[name]) for name, array in found.items()}}
 
-    def time(self, seconds: float) -> dict[str, float]:
-        return time_calls(self._task, seconds)
+    def time(self, seconds: float, cell: str | None = None) -> dict[str, float]:
+        return time_calls(self._tasks[cell], seconds)
 
     def peak(self, seconds: float) -> dict[str, float]:
         return {"gflops": self._peak.gflops(seconds)}

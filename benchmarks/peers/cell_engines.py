@@ -1,0 +1,262 @@
+"""Every cell in numlstm, as a loop over time in PyTorch, and in torch.nn where it is there; what one costs in flops."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from problem import SEED, Shape
+from worker import Task
+
+from numlstm.cells import VARIANTS, CellSpec, GRUSpec, RNNSpec, gates
+
+Spec = CellSpec | GRUSpec | RNNSpec
+CELLS: dict[str, Spec] = {
+    **VARIANTS,
+    "lstm, hard_sigmoid": CellSpec(recurrent_activation="hard_sigmoid"),
+    "lstm, relu": CellSpec(input_activation="relu", output_activation="relu"),
+    "gru": GRUSpec(),
+    "gru, hard_sigmoid": GRUSpec(recurrent_activation="hard_sigmoid"),
+    "rnn": RNNSpec(),
+    "rnn, relu": RNNSpec("relu"),
+}
+IN_TORCH = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "rnn, relu": "RNN"}
+
+
+# --- flops, as kernels/elementary.py and kernels/cells.py write them; a comparison counts as one, a multiply-add as two ---
+
+VALUE = {"sigmoid": 22, "tanh": 25, "hard_sigmoid": 4, "relu": 1, "linear": 0}
+SLOPE = {"sigmoid": 2, "tanh": 2, "hard_sigmoid": 2, "relu": 1, "linear": 0}
+
+
+class Flops(NamedTuple):
+    """Of one unit and step: products of a forward pass, and element-wise ones forward and backward."""
+
+    products: int
+    forward: int
+    backward: int
+
+    def of(self, quantity: str) -> int:
+        both = quantity == "forward_backward"
+        return self.products * (3 if both else 1) + self.forward + both * self.backward
+
+
+def flops(spec: Spec, shape: Shape) -> Flops:
+    """Count what one unit and step of a cell costs."""
+    products = 2 * (spec.weights["W_ih"][0] * shape.I + spec.weights["W_hh"][0] * shape.H)
+    if isinstance(spec, RNNSpec):
+        return Flops(products, VALUE[spec.activation], 2 + SLOPE[spec.activation])
+    gate, slope = VALUE[spec.recurrent_activation], SLOPE[spec.recurrent_activation]
+    if isinstance(spec, GRUSpec):
+        return Flops(products, 2 * gate + VALUE[spec.activation] + 5, 2 * slope + SLOPE[spec.activation] + 14)
+    count = len(gates(spec)) - 1
+    more = 2 * count * spec.peepholes + (spec.forget_gate == "coupled")
+    values = VALUE[spec.input_activation] + VALUE[spec.output_activation]
+    slopes = SLOPE[spec.input_activation] + SLOPE[spec.output_activation]
+    forward = count * gate + values + 4 + more
+    return Flops(products, forward, count * (2 + slope) + slopes + VALUE[spec.output_activation] + 7 + more)
+
+
+# --- the problem ---
+
+
+class CellProblem(NamedTuple):
+    """float32: x (N, T, I), the weights by name as numlstm.functional.rnn takes them, and dy (N, T, H)."""
+
+    cell: str
+    x: np.ndarray
+    weights: dict[str, np.ndarray]
+    dy: np.ndarray
+
+    @property
+    def spec(self) -> Spec:
+        return CELLS[self.cell]
+
+
+def cell_problem(shape: Shape, cell: str) -> CellProblem:
+    """Return the same data in every process."""
+    rng = np.random.default_rng(SEED)
+    N, T, I, H = shape  # noqa: E741
+    bound, columns = 1 / np.sqrt(H), {"W_ih": (I,), "W_hh": (H,)}
+    x, dy = (rng.standard_normal((N, T, size)).astype(np.float32) for size in (I, H))
+    weights = {
+        name: rng.uniform(-bound, bound, (blocks * H, *columns.get(name, ()))).astype(np.float32)
+        for name, (blocks, _) in CELLS[cell].weights.items()
+    }
+    return CellProblem(cell, x, weights, dy)
+
+
+# --- the engines ---
+
+
+class Numlstm:
+    packages = ("numlstm", "numba", "llvmlite")
+
+    def __init__(self, threads: int) -> None:
+        import numlstm
+
+        numlstm.set_num_threads(threads)
+        self._functional = numlstm.functional
+
+    def forward(self, given: CellProblem) -> Task:
+        spec, rnn = given.spec, self._functional.rnn
+        packed = self._functional.pack(tuple(given.weights.values()), spec)
+        return Task(lambda: rnn(given.x, packed, cell=spec, tape=False), lambda out: {"y": out.y})
+
+    def forward_backward(self, given: CellProblem) -> Task:
+        spec, rnn, backward = given.spec, self._functional.rnn, self._functional.rnn_backward
+        weights = tuple(given.weights.values())
+
+        def run():
+            out = rnn(given.x, weights, cell=spec)
+            return out.y, backward(out.tape, given.dy)
+
+        def arrays(result):
+            y, gradients = result
+            return {"y": y, "x": gradients.x, **dict(zip(given.weights, gradients.weights, strict=True))}
+
+        return Task(run, arrays)
+
+
+class _Torch:
+    packages = ("torch",)
+
+    def __init__(self, threads: int) -> None:
+        self._torch = importlib.import_module("torch")
+        self._torch.set_num_threads(threads)
+
+    def _call(self, given: CellProblem, leaves: dict[str, Any]) -> Callable[[], Any]:
+        """Return what computes y from the leaves, which are x and the weights by name."""
+        raise NotImplementedError
+
+    def _leaves(self, given: CellProblem) -> dict[str, Any]:
+        return {name: self._torch.from_numpy(array) for name, array in [("x", given.x), *given.weights.items()]}
+
+    def forward(self, given: CellProblem) -> Task:
+        self._torch.set_grad_enabled(False)
+        return Task(self._call(given, self._leaves(given)), lambda y: {"y": y.numpy()})
+
+    def forward_backward(self, given: CellProblem) -> Task:
+        self._torch.set_grad_enabled(True)
+        leaves, dy = self._leaves(given), self._torch.from_numpy(given.dy)
+        for leaf in leaves.values():
+            leaf.requires_grad_()
+        call = self._call(given, leaves)
+
+        def run():
+            y = call()
+            y.backward(dy)
+            return y
+
+        def reset():
+            for leaf in leaves.values():
+                leaf.grad = None
+
+        return Task(run, lambda y: {"y": y.detach().numpy(), **self._gradients(given, leaves)}, reset)
+
+    def _gradients(self, given: CellProblem, leaves: dict[str, Any]) -> dict[str, np.ndarray]:
+        return {name: leaf.grad.numpy() for name, leaf in leaves.items()}
+
+
+class Loop(_Torch):
+    """A loop in Python over the steps, the product with x before it, all gates in one product."""
+
+    def _call(self, given: CellProblem, leaves: dict[str, Any]) -> Callable[[], Any]:
+        spec = given.spec
+        step = _gru if isinstance(spec, GRUSpec) else _rnn if isinstance(spec, RNNSpec) else _lstm
+        return lambda: step(self._torch, spec, **leaves)
+
+
+class Layer(_Torch):
+    """torch.nn's own layer."""
+
+    def _call(self, given: CellProblem, leaves: dict[str, Any]) -> Callable[[], Any]:
+        torch, hidden = self._torch, given.dy.shape[2]
+        more = {"nonlinearity": given.spec.activation} if given.cell.startswith("rnn") else {}
+        layer = getattr(torch.nn, IN_TORCH[given.cell])(given.x.shape[2], hidden, batch_first=True, **more)
+        second = np.zeros_like(given.weights["b"])
+        if "b_hn" in given.weights:
+            second[-hidden:] = given.weights["b_hn"]
+        values = [*(given.weights[name] for name in ("W_ih", "W_hh", "b")), second]
+        for name, value in zip(_NAMES, values, strict=True):
+            parameter = torch.nn.Parameter(torch.from_numpy(value), requires_grad=torch.is_grad_enabled())
+            setattr(layer, name, parameter)
+            leaves[name] = parameter
+        layer.flatten_parameters()
+        return lambda: layer(leaves["x"])[0]
+
+    def _gradients(self, given: CellProblem, leaves: dict[str, Any]) -> dict[str, np.ndarray]:
+        names = dict(zip(("x", "W_ih", "W_hh", "b"), ("x", *_NAMES), strict=False))
+        found = {name: leaves[own].grad.numpy() for name, own in names.items()}
+        if "b_hn" in given.weights:
+            found["b_hn"] = leaves[_NAMES[3]].grad.numpy()[-given.dy.shape[2] :]
+        return found
+
+
+_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
+def _activation(torch, name):
+    known = {"hard_sigmoid": torch.nn.functional.hardsigmoid, "linear": lambda z: z}
+    return known[name] if name in known else getattr(torch, name)
+
+
+def _lstm(torch, spec, x, W_ih, W_hh, b, p=None):
+    names, hidden = gates(spec), W_hh.shape[1]
+    gate, squash, out = (
+        _activation(torch, name) for name in (spec.recurrent_activation, spec.input_activation, spec.output_activation)
+    )
+    if spec.cell_input == "h only":  # no weights of x for g
+        g = names.index("g") * hidden
+        W_ih = torch.cat([W_ih[:g], torch.zeros(hidden, W_ih.shape[1]), W_ih[g:]])
+    peepholes = {} if p is None else dict(zip(names.replace("g", ""), p.split(hidden), strict=True))
+    projected, U = x @ W_ih.T + b, W_hh.T
+    h = c = torch.zeros(x.shape[0], hidden)
+    ys = []
+
+    def value(name, z, c):
+        return gate(z[name] + peepholes[name] * c) if name in peepholes else gate(z[name])
+
+    for t in range(x.shape[1]):
+        z = dict(zip(names, torch.addmm(projected[:, t], h, U).split(hidden, 1), strict=True))
+        new = squash(z["g"])
+        if "i" in z:
+            i = value("i", z, c)
+            new = i * new
+        kept = value("f", z, c) * c if "f" in z else (1 - i) * c if spec.forget_gate == "coupled" else c
+        c = kept + new
+        h = out(c)
+        if "o" in z:
+            h = value("o", z, c) * h
+        ys.append(h)
+    return torch.stack(ys, 1)
+
+
+def _gru(torch, spec, x, W_ih, W_hh, b, b_hn):
+    hidden = W_hh.shape[1]
+    gate, squash = (_activation(torch, name) for name in (spec.recurrent_activation, spec.activation))
+    projected, U = x @ W_ih.T + b, W_hh.T
+    biases = torch.cat([torch.zeros(2 * hidden), b_hn])
+    h = torch.zeros(x.shape[0], hidden)
+    ys = []
+    for t in range(x.shape[1]):
+        of_x, of_h = projected[:, t], torch.addmm(biases, h, U)
+        r, z = gate(of_x[:, : 2 * hidden] + of_h[:, : 2 * hidden]).split(hidden, 1)
+        n = squash(of_x[:, 2 * hidden :] + r * of_h[:, 2 * hidden :])
+        h = n + z * (h - n)
+        ys.append(h)
+    return torch.stack(ys, 1)
+
+
+def _rnn(torch, spec, x, W_ih, W_hh, b):
+    squash = _activation(torch, spec.activation)
+    projected, U = x @ W_ih.T + b, W_hh.T
+    h = torch.zeros(x.shape[0], W_hh.shape[1])
+    ys = []
+    for t in range(x.shape[1]):
+        h = squash(torch.addmm(projected[:, t], h, U))
+        ys.append(h)
+    return torch.stack(ys, 1)
+
+
+ENGINES = {"numlstm cells": Numlstm, "torch loop": Loop, "torch.nn": Layer}
