@@ -42,6 +42,7 @@ class Cell(_Parameters):
     rows : (3, slots)  which block of H rows of W_ih, of W_hh, of b belongs to a slot; -1 for none
     peepholes : (number, 2)  the slot of each, and whether it sees the state before the step (0) or after it (1)
     h_is_state : whether the first state is h itself
+    kept : (slots,)  names of the gates that stand in the slots behind a forward pass, "" for what else there is
     """
 
     __slots__ = ()
@@ -52,6 +53,7 @@ class Cell(_Parameters):
     rows: ClassVar[Any]
     peepholes: ClassVar[Any] = np.empty((0, 2), np.int64)
     h_is_state: ClassVar[bool] = False
+    kept: ClassVar[tuple[str, ...]]
     forward: ClassVar[Any]  # (cell, at, z, states) -> (kept, new states, h), for the units from `at` on
     backward: ClassVar[Any]  # (cell, at, kept, states before, after, dh, dstates) -> (dz, dstates before)
 
@@ -117,6 +119,7 @@ def _lstm(
     HAS_I, HAS_F, HAS_O = has["i"], has["f"], has["o"]
     COUPLED, PEEPS = forget_gate == "coupled", peepholes
     A, B, C, D = numbers
+    kept = tuple(name if has[name] or (COUPLED and name == "f") else "" for name in named)
     gate, gate_slope = ACTIVATIONS[gate_activation]
     squash_in, slope_in = ACTIVATIONS[input_activation]
     squash_out, slope_out = ACTIVATIONS[output_activation]
@@ -168,6 +171,7 @@ def _lstm(
         "x_slots": (4 - len(with_x), len(with_x)),
         "h_slots": (first, len(present)),
         "rows": _rows(named, with_x, present, present),
+        "kept": kept,
         "peepholes": np.array([(slot[name], after) for name, after in looks], np.int64).reshape(-1, 2),
         "forward": forward,
         "backward": backward,
@@ -205,6 +209,7 @@ def _gru(activation: str, recurrent_activation: str) -> dict[str, Any]:
         "h_slots": (1, 3),
         "rows": np.array([(2, 0, 1, -1), (-1, 0, 1, 2), (2, 0, 1, 3)]),  # the bias of the product with h is the last block
         "h_is_state": True,
+        "kept": ("n", "r", "z", ""),
         "forward": forward,
         "backward": backward,
     }
@@ -222,8 +227,8 @@ def _rnn(activation: str) -> dict[str, Any]:
         return (dh * slope(z[0]),), ()
 
     one = (0, 1)
-    rows = np.zeros((3, 1), np.int64)
-    return {"slots": 1, "states": 0, "x_slots": one, "h_slots": one, "rows": rows, "forward": forward, "backward": backward}
+    counts = {"slots": 1, "states": 0, "x_slots": one, "h_slots": one, "rows": np.zeros((3, 1), np.int64)}
+    return {**counts, "kept": ("h",), "forward": forward, "backward": backward}
 
 
 _KINDS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}

@@ -1,6 +1,6 @@
-"""What goes on inside a model: how far back gradients reach."""
+"""What goes on inside a model: gates and states over time, and how far back gradients reach."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +42,40 @@ class Passes:
             assert dx is not None
             dy = dx
         return dy
+
+
+class Trace(dict[str, dict[str, Array]]):
+    """Gates and states of a model's recurrent layers over time, from `Sequential.trace`.
+
+    ``trace["lstm"]["f"]`` is an array (N, T, H), by the name of the layer and of the gate or state; those of a bidirectional
+    layer have the names ``"bidirectional/forward"`` and ``"bidirectional/backward"``.
+
+    y : the model's output, (N, ..)
+    """
+
+    def __init__(self, layers: Mapping[str, dict[str, Array]], y: Array) -> None:
+        super().__init__(layers)
+        self.y = y
+
+    def __repr__(self) -> str:
+        rows = [(name, ", ".join(arrays), arrays["h"].shape) for name, arrays in self.items()]
+        widths = [max(len(row[column]) for row in rows) for column in range(2)]
+        lines = [f"{name:<{widths[0]}}   {arrays:<{widths[1]}}   (N, T, H) = {shape}" for name, arrays, shape in rows]
+        return "\n".join(["Trace of gates and states", *lines])
+
+
+def trace(layers: Sequence[Layer], x: Array, dtype: np.dtype[Any]) -> Trace:
+    """Return what all recurrent layers did; see `Sequential.trace`."""
+    passes = Passes(layers, x, dtype)
+    y = passes.forward()
+    found = {
+        f"{layer.name}/{part}" if part else str(layer.name): arrays
+        for layer, run in zip(layers, passes.runs, strict=True)
+        for part, arrays in run.traces().items()
+    }
+    if not found:
+        raise ValueError("the model has no recurrent layer: there are no gates to trace")
+    return Trace(found, y)
 
 
 def gradient_by_lag(layers: Sequence[Layer], x: Array, dtype: np.dtype[Any]) -> Array:

@@ -13,6 +13,7 @@ from .layers.base import Shape, fits, sample_shape, sizes_text
 
 if TYPE_CHECKING:
     from ._plan import Predictor
+    from .inspection import Trace
     from .losses import Loss
     from .optimizers import Optimizer
     from .trainer import History, Trainer
@@ -387,6 +388,33 @@ class Sequential:
         return max(1, min(_PREDICT_ROWS, _PREDICT_ELEMENTS // (steps * 4 * widest)))
 
     # --- what goes on inside ---
+
+    def trace(self, x: Any) -> "Trace":
+        """Return every gate and state of each recurrent layer at each step, from one forward pass that keeps them.
+
+        An LSTM has the gates i, f, o, the cell's input g and the states c and h; a variant only those of them that it has,
+        f too where it is 1 - i. A GRU has r, z, n and h, a SimpleRNN h. Gates are as they are behind their activations. All
+        are of the step of x with the same number, also where a layer goes backwards. Dropout is not at work; stateful layers
+        begin with zeros, and keep what they had. `numlstm.plot.gates` draws it.
+
+        Parameters
+        ----------
+        x : (N, T, F), or what the model's first layer takes
+
+        Returns
+        -------
+        Trace
+            A dict by the layers' names of dicts of arrays (N, T, H), views of what the pass left. The model's output is its
+            ``y``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that does not fit the model, or a model without recurrent layers.
+        """
+        from . import inspection
+
+        return inspection.trace(self.layers, self.cast("x", x), self.dtype)
 
     def gradient_by_lag(self, x: Any) -> Array:
         """Return how strongly the last output depends on the inputs of each step before it, by time lag.

@@ -34,6 +34,13 @@ class Run:
         """Return copies of the states that the last pass ended with, of a layer that has some."""
         return ()
 
+    def traces(self) -> dict[str, dict[str, Array]]:
+        """Return gates and states of the last pass in training, (N, T, H) each, in order of the steps of x: views.
+
+        By the name of what is within the layer, "" for itself; nothing of a layer that has none.
+        """
+        return {}
+
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
         """Return the gradient of x, or None if nobody wants it; write those of the parameters, or add to them."""
         raise NotImplementedError
@@ -103,6 +110,12 @@ class RecurrentRun(Run):
 
     def last_states(self) -> tuple[Array, ...]:
         return tuple(state.copy() for state in self._last)
+
+    def traces(self) -> dict[str, dict[str, Array]]:
+        assert self._steps is not None
+        found = {**self._sweep.kept(), "h": self._steps}
+        backwards = self._layer.go_backwards
+        return {"": {name: found[name][:, ::-1] if backwards else found[name] for name in "ifgorznch" if name in found}}
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
         upstream = (dy, None) if self._layer.return_sequences else (None, (dy, *[None] * (self._layer.spec.states - 1)))
@@ -178,6 +191,9 @@ class BidirectionalRun(Run):
 
     def last_states(self) -> tuple[Array, ...]:
         return tuple(state for run in self.runs for state in run.last_states())
+
+    def traces(self) -> dict[str, dict[str, Array]]:
+        return {name: run.traces()[""] for name, run in zip(("forward", "backward"), self.runs, strict=True)}
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
         mode, (forward, backward) = self._layer.merge_mode, self._outputs

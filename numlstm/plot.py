@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["forecast", "gradient_by_lag", "history"]
+__all__ = ["forecast", "gates", "gradient_by_lag", "history"]
 
 _TRUTH, _FORECAST, _GRID, _TEXT = "#3a4149", "#e4572e", "#e3e6ea", "#3a4149"
 _COLOURS = (_FORECAST, "#2274a5", "#3f8f4f", "#8a5aab", "#c9971c", _TRUTH)
+_GATES = {"i": "input gate i", "f": "forget gate f", "o": "output gate o", "r": "reset gate r", "z": "update gate z"}
+_STATES = {"g": "cell input g", "n": "new state n", "c": "cell state c", "h": "output h"}
 _CLOSE_UP = 60  # steps
 # Ticks a year, month, day, hour, minute or less apart, and how the first within the next larger unit is written.
 _DATES = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
@@ -119,6 +121,89 @@ def history(logs: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | 
     _style(axes, numbers=True)
     axes.legend(frameon=False, labelcolor=_TEXT)
     return _finished(figure, path)
+
+
+def gates(
+    trace: Mapping[str, Mapping[str, Array]],
+    n: int = 0,
+    layer: str | None = None,
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw gates and states over time for one sequence: each as a map of units by steps, and the means of the gates.
+
+    Parameters
+    ----------
+    trace : Trace
+        From `Sequential.trace`.
+    n : int
+        Number of the sequence.
+    layer : str, optional
+        Which layer of the trace; all of them, side by side, if left out.
+    title : str
+    path : path, optional
+        Where to save the picture; the ending says the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The colours of gates go from 0 to 1; those of states are symmetric, from -1 to 1 or as far as they reach.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without matplotlib: the message says how to install it.
+    ValueError
+        If the trace has no such layer or sequence.
+    OSError
+        If the picture cannot be saved.
+    """
+    if layer is not None and layer not in trace:
+        raise ValueError(f"layer {layer!r} is not in the trace: it has {', '.join(trace)}")
+    shown = dict(trace) if layer is None else {layer: trace[layer]}
+    count = min((len(arrays["h"]) for arrays in shown.values()), default=0)
+    if not -count <= n < count:
+        raise ValueError(f"n is {n}, but the trace has {count} sequences")
+    most = max(len(arrays) for arrays in shown.values())
+    figure = _figure((1.5 + 5.5 * len(shown), 1.6 + 1.25 * (1 + most)))
+    parts = figure.subfigures(1, len(shown), squeeze=False)[0]
+    for part, (name, arrays) in zip(parts, shown.items(), strict=True):
+        part.suptitle(name, x=0.02, ha="left", fontsize=11, fontweight="bold", color=_TEXT)
+        _maps(part, {key: np.asarray(values[n]) for key, values in arrays.items()}, 1 + most)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=_TEXT)
+    return _finished(figure, path)
+
+
+def _maps(figure: Any, arrays: Mapping[str, Array], rows: int) -> None:
+    """Draw a layer's arrays (T, H): lines of means over the units, and maps below them."""
+    names = {name: text for name, text in {**_GATES, **_STATES}.items() if name in arrays}
+    means, *maps = figure.subplots(rows, 1, sharex=True)
+    gates = [name for name in names if name in _GATES]
+    for name, colour in zip(gates or ["h"], _COLOURS, strict=False):
+        means.plot(arrays[name].mean(axis=1), color=colour, linewidth=1.6, label=name)
+    if gates:
+        means.set_ylim(-0.02, 1.02)
+    means.set_ylabel("mean of units")
+    _style(means, numbers=True)
+    means.legend(loc="upper left", bbox_to_anchor=(1, 1.05), frameon=False, labelcolor=_TEXT, handlelength=1, fontsize=9)
+    for axes, (name, text) in zip(maps, names.items(), strict=False):
+        reach = 1.0 if name in _GATES else max(1.0, float(np.abs(arrays[name]).max()))
+        low, colours = (0.0, "YlGnBu") if name in _GATES else (-reach, "RdBu_r")
+        image = axes.imshow(arrays[name].T, vmin=low, vmax=reach, cmap=colours, aspect="auto", interpolation="nearest")
+        axes.set_title(text, loc="left", fontsize=9, color=_TEXT, pad=3)
+        axes.set_ylabel("unit")
+        _style(axes, numbers=True)
+        axes.grid(False)
+        axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
+        bar = figure.colorbar(image, ax=axes, aspect=10, pad=0.01, ticks=[low, (low + reach) / 2, reach], format="%.2g")
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=0, colors=_TEXT, labelsize=8)
+    axes.set_xlabel("time step")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.tick_params(labelbottom=True)
+    for unused in maps[len(names) :]:
+        unused.remove()
 
 
 def gradient_by_lag(

@@ -141,6 +141,14 @@ class Recurrent:
         for window, start, stop in zip(windows, self._states, [*self._states[1:], after], strict=True):
             parallel.forward(*self._now(), window, cell, x, start, y, stop, self._c, self._z, True)
 
+    def kept(self) -> dict[str, Array]:
+        """Return what the last forward pass with `keep` left of all steps by name: gates and c, (N, T, H) each, views."""
+        kind, hidden = self._kind.cell, self._sizes[3]
+        found = {name: self._z[:, :, slot, :hidden] for slot, name in enumerate(kind.kept) if name}
+        if kind.states and not kind.h_is_state:
+            found["c"] = self._c[:, 1:, 0, :hidden]
+        return found
+
     def _inside(self, states: States, instead: Array) -> tuple[Array, ...]:
         """Return h and the cell's states for the kernels, something instead of None; h twice where it is such a state."""
         inside = tuple([instead if state is None else state for state in states])

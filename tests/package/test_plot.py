@@ -66,6 +66,41 @@ def test_a_history(tmp_path):
         plot.history({"loss": []})
 
 
+def test_gates(rng, tmp_path):
+    path = tmp_path / "g.png"
+    trace = {
+        "lstm": {name: rng.uniform(0, 3 if name == "c" else 1, (2, 7, 4)) for name in "ifgoch"},
+        "simplernn": {"h": rng.uniform(-1, 1, (2, 7, 3))},
+    }
+    figure = plot.gates(trace, n=1, title="Title", path=path)
+    lstm, simple = figure.subfigs
+    assert (lstm.get_suptitle(), simple.get_suptitle(), figure.get_suptitle()) == ("lstm", "simplernn", "Title")
+    shown = {}
+    for part, arrays in zip(figure.subfigs, trace.values(), strict=True):
+        for axes in part.axes:
+            for image in axes.images:
+                name = axes.get_title(loc="left")[-1]
+                np.testing.assert_array_equal(image.get_array(), arrays[name][1].T)
+                assert axes.get_ylabel() == "unit"
+                shown[part.get_suptitle(), name] = image.get_clim()
+    reach = trace["lstm"]["c"][1].max()
+    assert shown == {
+        **{("lstm", name): (0, 1) for name in "ifo"},
+        **{("lstm", name): (-1, 1) for name in "gh"},
+        ("lstm", "c"): (-reach, reach),
+        ("simplernn", "h"): (-1, 1),
+    }
+    means = {line.get_label(): line.get_ydata() for line in lstm.axes[0].lines}
+    assert list(means) == ["i", "f", "o"]
+    np.testing.assert_allclose(means["f"], trace["lstm"]["f"][1].mean(axis=1))
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [part.get_suptitle() for part in plot.gates(trace, layer="simplernn").subfigs] == ["simplernn"]
+    with pytest.raises(ValueError, match="layer 'gru' is not in the trace: it has lstm, simplernn"):
+        plot.gates(trace, layer="gru")
+    with pytest.raises(ValueError, match="n is 2, but the trace has 2 sequences"):
+        plot.gates(trace, n=2)
+
+
 def test_gradients_by_lag(tmp_path):
     path = tmp_path / "g.png"
     norms = {"one": [[4.0, 2, 0], [6, 4, 0], [5, 3, 1]], "other": [1, 1e-30]}
