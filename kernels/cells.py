@@ -24,7 +24,8 @@ from .simd import constant, element_pointer, fma, int_constant, load, load_vecto
 class _Parameters(NamedTuple):
     """A cell's packed parameters. G, K: slots that a product is added to, and its length; H padded to whole vectors: H'.
 
-    x : (panels, I, G L)  input weights (layout.pack_gates); h : (panels, H, G L)  recurrent weights
+    x : (panels, I, G L)  input weights (layout.pack_gates); h : (panels, H, G L)  recurrent weights, or with G = 4 pairs of
+        bfloat16 (panels, H, 2L) (layout.pair); for `step` both
     b : (slots, H')  bias; p : (peepholes, H'); padding holds zeros
     """
 
@@ -289,14 +290,15 @@ def cell_backward(cell, at, z, before, after, dh, dstates):
     raise NotImplementedError("compiled code only")
 
 
-def _type_of(cell):
+def type_of(cell):
+    """Return the class of a cell's parameters from their Numba type, None for anything else."""
     kind = getattr(cell, "instance_class", None)
     return kind if isinstance(kind, type) and issubclass(kind, Cell) else None
 
 
 @overload(places)
 def _places(cell):
-    kind = _type_of(cell)
+    kind = type_of(cell)
     (x_first, x_count), (h_first, h_count) = kind.x_slots, kind.h_slots
     slots, states, spread = kind.slots, kind.states, spread_of(kind)
     return lambda cell: Places(x_first, x_count, h_first, h_count, slots, states, spread)
@@ -304,18 +306,18 @@ def _places(cell):
 
 @overload(cell_forward)
 def _choose_forward(cell, at, z, states):
-    return getattr(_type_of(cell), "forward", None)
+    return getattr(type_of(cell), "forward", None)
 
 
 @overload(cell_backward)
 def _choose_backward(cell, at, z, before, after, dh, dstates):
-    return getattr(_type_of(cell), "backward", None)
+    return getattr(type_of(cell), "backward", None)
 
 
 def _loader(count, doc):
     def typed(typingctx, cell, array, at, step):
         kind = vec_of(array.dtype)
-        tuple_type = types.UniTuple(kind, getattr(_type_of(cell), count))
+        tuple_type = types.UniTuple(kind, getattr(type_of(cell), count))
 
         def emit(context, builder, sig, args):
             _, array, at, step = args

@@ -178,7 +178,14 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
         specialisations.append(Specialisation(self._py_func.__name__.strip("_"), _told_apart(sig), seconds, source))
 
 
-_OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}
+# All that Numba would take over from a user's function in which a kernel is compiled, fast-math flags for one, is stated.
+OPTIONS = {
+    "nopython": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "fastmath": False,
+    "forceinline": False,
+}
 
 
 class _PartCompiler(numba.core.compiler.Compiler):  # type: ignore[misc]
@@ -194,9 +201,10 @@ class _PartCompiler(numba.core.compiler.Compiler):  # type: ignore[misc]
 def jit(function: Callable[..., Any]) -> Any:
     """Compile `function` as a part of kernels, for other kernels to call: no GIL, no bounds checks, IEEE division.
 
-    It takes half the time of an `entry`, for nothing is made that Python could call.
+    It takes half the time of an `entry`, for nothing is made that Python could call. References to arrays are not counted:
+    callers hold them.
     """
-    dispatcher = numba.jit(nogil=True, pipeline_class=_PartCompiler, **_OPTIONS)(function)
+    dispatcher = numba.jit(nogil=True, pipeline_class=_PartCompiler, _nrt=False, **OPTIONS)(function)
     template = dispatcher.get_call_template
 
     def get_call_template(arguments: Any, keywords: Any) -> Any:
@@ -221,7 +229,7 @@ def entry(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile `function` as a kernel that Python calls, cached on disk with all its parts. Extra options are Numba's."""
     if function is None:
         return functools.partial(entry, **options)
-    dispatcher = numba.jit(nogil=True, **_OPTIONS, **options)(function)
+    dispatcher = numba.jit(nogil=True, **OPTIONS, **options)(function)
     if cache_folder() is not None:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
@@ -235,7 +243,7 @@ class CFunction:
 
     @functools.cached_property
     def address(self) -> int:
-        compiled = CFunc(self._function, (self._signature.args, self._signature.return_type), {}, dict(_OPTIONS))
+        compiled = CFunc(self._function, (self._signature.args, self._signature.return_type), {}, dict(OPTIONS))
         if cache_folder() is not None:
             compiled._cache = _KernelCache(self._function)
         compiled.compile()

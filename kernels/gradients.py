@@ -155,7 +155,10 @@ def _write_gradients(sums, rows, dz, panel, r0, r1, dW_ih, dW_hh, db, add):
     """Bring rows r0 to r1 of one panel of `sums`, transposed and without padding, to the gradients."""
     width = lanes(dz)
     padded, inputs, hidden = dz.shape[3], dW_ih.shape[1], dW_hh.shape[1]
-    units = db.shape[0] // (rows[2].max() + 1)
+    blocks = 0
+    for slot in range(rows.shape[1]):
+        blocks = max(blocks, rows[2, slot] + 1)
+    units = db.shape[0] // blocks
     v0, v1 = _vectors(rows, dz, panel)
     for v in range(v0, v1):
         slot, unit = divmod(v * width, padded)

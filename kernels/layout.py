@@ -4,6 +4,8 @@ L is the number of lanes, V = 4 L the width of a panel, H' (written ``padded``) 
 Padding holds zeros in weights, so that padded lanes stay finite.
 """
 
+import numpy as np
+
 from . import target
 from .compiling import jit
 from .simd import copy, lanes, load_first, pointer, store
@@ -26,6 +28,19 @@ def column_panels_shape(rows: int, columns: int, dtype) -> tuple[int, int, int]:
     """Return the shape that `pack_columns` fills for a matrix (rows, columns)."""
     width = 4 * target.lanes(dtype)
     return -(-columns // width), rows, width
+
+
+def round_to_bfloat16(values):
+    """Return float32 values rounded to bfloat16, to nearest even, as words whose upper half they are; a NaN stays one."""
+    bits = values.view(np.uint32)
+    rounded = bits + (np.uint32(0x7FFF) + (bits >> 16 & 1))
+    return np.where(np.isnan(values), bits | np.uint32(0x400000), rounded) & np.uint32(0xFFFF0000)
+
+
+def pair(panels):
+    """Return float32 panels (P, K, 4L) as pairs of bfloat16 (P, K, 2L), words that start at a cache line; see tile.py."""
+    vectors = round_to_bfloat16(panels).reshape(*panels.shape[:2], 2, 2, -1)
+    return (vectors[:, :, :, 0] >> 16 | vectors[:, :, :, 1]).reshape(*panels.shape[:2], -1)
 
 
 @jit

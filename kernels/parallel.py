@@ -108,9 +108,10 @@ def _deal(typingctx, kernel, runtime, work, total, arguments):
 
 
 @entry
-def forward(runtime, team, window, cell, x, first, y, last, c, z, keep):
+def forward(runtime, team, recurrent, window, cell, x, first, y, last, c, z, keep):
     """sweeps.forward_part over the batch, or by a team.
 
+    recurrent : tile.panel_product_address of cell.h's dtype
     window : (3,) integers, the fields of sweeps.Window
     first : (h, ..), (N, H) each, h and the cell's states before the window
     last : (h, ..), (N, H)  written: those after the window; (0, H) to leave one out
@@ -124,7 +125,7 @@ def forward(runtime, team, window, cell, x, first, y, last, c, z, keep):
     if batch > 0 and stop > start:
         parts = runtime[PARTS]
         total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
-        arguments = (team, threads, sweeps.Window(start, stop, y_start), cell, x, first[0], y, c, z, keep)
+        arguments = (recurrent, team, threads, sweeps.Window(start, stop, y_start), cell, x, first[0], y, c, z, keep)
         _deal(sweeps.forward_part, runtime, 0, total, arguments)
         layout.copy_states(y, (stop - 1 - y_start) * hidden, y_steps * hidden, last[0])
     else:

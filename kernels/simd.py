@@ -69,7 +69,7 @@ def store_vector(builder, pointer, value):
 
 
 def _element_bytes(ir_type):
-    return 4 if ir_type.element == ir.FloatType() else 8
+    return 8 if ir_type.element == ir.DoubleType() else 4
 
 
 def splat_value(builder, scalar, ir_type):
@@ -205,6 +205,11 @@ def maximum(typingctx, a, b):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
+def is_paired_array(kind):
+    """Return whether a type is that of an array of words of two bfloat16 (tile.py)."""
+    return isinstance(kind, types.Array) and kind.dtype == types.uint32 and kind.layout == "C"
+
+
 def is_float_array(kind):
     return isinstance(kind, types.Array) and kind.dtype in SCALARS and kind.layout == "C"
 
@@ -225,7 +230,7 @@ def lanes(typingctx, array):
 @intrinsic
 def pointer(typingctx, array, offset):
     """Return a pointer to flat element `offset` of `array`."""
-    if not is_float_array(array):
+    if not (is_float_array(array) or is_paired_array(array)):
         return None
 
     def emit(context, builder, sig, args):
@@ -318,10 +323,7 @@ def load_first(typingctx, array, offset, count):
                 loaded = load_vector(builder, pointer, kind.ir_type)
                 whole_end = builder.block
             with part:
-                buffer, first = _stack_vector(builder, kind)
-                builder.store(ir.Constant(kind.ir_type, None), buffer)
-                _copy_elements(builder, pointer, first, args[2])
-                copied = builder.load(buffer)
+                copied = _masked(builder, "load", pointer, kind, args[2], ir.Constant(kind.ir_type, None))
                 part_end = builder.block
         value = builder.phi(kind.ir_type)
         value.add_incoming(loaded, whole_end)
@@ -343,9 +345,7 @@ def store_first(typingctx, array, offset, value, count):
             with whole:
                 store_vector(builder, pointer, args[2])
             with part:
-                buffer, first = _stack_vector(builder, value)
-                builder.store(args[2], buffer)
-                _copy_elements(builder, first, pointer, args[3])
+                _masked(builder, "store", pointer, value, args[3], args[2])
         return context.get_dummy_value()
 
     return signature(types.void, array, types.intp, value, types.intp), emit
@@ -355,16 +355,19 @@ def _is_whole(builder, count, kind):
     return builder.icmp_signed(">=", count, int_constant(kind.lanes))
 
 
-def _stack_vector(builder, kind):
-    """Return a vector-sized place on the stack, as a pointer to the vector and to its first element."""
-    with builder.goto_entry_block():
-        buffer = builder.alloca(kind.ir_type)
-    return buffer, builder.bitcast(buffer, SCALARS[kind.scalar].as_pointer())
-
-
-def _copy_elements(builder, source, destination, count):
-    with cgutils.for_range(builder, count) as loop:
-        builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(destination, [loop.index]))
+def _masked(builder, action, pointer, kind, count, value):
+    """Load the first `count` lanes, and those of `value` for the others, or store the first lanes of `value`."""
+    vector, flags = kind.ir_type, ir.VectorType(ir.IntType(1), kind.lanes)
+    numbers = ir.Constant(ir.VectorType(INT, kind.lanes), list(range(kind.lanes)))
+    mask = builder.icmp_signed("<", numbers, splat_value(builder, count, numbers.type))
+    place = builder.bitcast(pointer, vector.as_pointer())
+    name = f"llvm.masked.{action}.v{kind.lanes}f{kind.scalar.bitwidth}.p0"
+    align = ir.IntType(32)(kind.scalar.bitwidth // 8)
+    if action == "load":
+        function = ir.FunctionType(vector, [place.type, align.type, flags, vector])
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [place, align, mask, value])
+    function = ir.FunctionType(ir.VoidType(), [vector, place.type, align.type, flags])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [value, place, align, mask])
 
 
 def _array_of(context, builder, kind, data, length):

@@ -44,9 +44,10 @@ def _share(total, parts, part):
 
 
 @jit
-def forward_part(tile, team, threads, window, cell, x, h0, y, c, z, keep, start, stop):
+def forward_part(tile, recurrent, team, threads, window, cell, x, h0, y, c, z, keep, start, stop):
     """Run a part of one layer over time: rows `start` to `stop`, or as a member of a team some hidden units of all rows.
 
+    recurrent : address of the panel product for cell.h, as `tile` is for cell.x
     team : team.new_team; empty for none
     threads : how many members the team can be expected to have
     window : Window of S steps
@@ -69,7 +70,7 @@ def forward_part(tile, team, threads, window, cell, x, h0, y, c, z, keep, start,
         first = window.start if keep else t0  # the step that slot 0 of z holds
         _project_inputs(tile, cell, x, z, first, t0, t1, start, stop, p0, p1)
         for t in range(t0, t1):
-            _forward_step(tile, window, cell, h0, y, c, z, t - first, keep, t, start, stop, p0, p1)
+            _forward_step(recurrent, window, cell, h0, y, c, z, t - first, keep, t, start, stop, p0, p1)
             meet(team, members, t + 1 - window.start)
 
 
@@ -112,7 +113,7 @@ def _project_inputs(tile, cell, x, z, first, t0, t1, start, stop, p0, p1):
 
 
 @jit
-def _forward_step(tile, window, cell, h0, y, c, z, slot, keep, t, start, stop, p0, p1):
+def _forward_step(recurrent, window, cell, h0, y, c, z, slot, keep, t, start, stop, p0, p1):
     """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time."""
     width, to = lanes(y), places(cell)
     hidden, units = y.shape[2], z.shape[3]
@@ -127,7 +128,7 @@ def _forward_step(tile, window, cell, h0, y, c, z, slot, keep, t, start, stop, p
             left = Left(pointer(h0, start * hidden), hidden, 1, 0)
         else:
             left = Left(pointer(y, start * y_row + y_at - hidden), y_row, 1, 0)
-        panel_product(tile, stop - start, to.h_count * some, out, out, left, right, hidden, 1)
+        panel_product(recurrent, stop - start, to.h_count * some, out, out, left, right, hidden, 1)
         for n in range(start, stop):
             c_at = n * c_row + (t - window.start) * c_step + j
             for unit in range(j, j + some * width, width):

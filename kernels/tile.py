@@ -3,6 +3,10 @@
 Every product of numlstm runs through it: gates = x W + h U, dh = dgates U, dx = dgates W, dW = dgates' x, and dense layers.
 Each output element is one chain of fused multiply-adds over k in order, so that its bits depend neither on the
 tile it falls into nor on the thread count.
+
+The right operand is of the result's dtype, or float32 cut to bfloat16, two to a word: of vectors 2v and 2v + 1 element l of
+the one lies in the low half of word l of vector v, that of the other in the high half (layout.pair). One shift and one mask
+make two vectors of a load; a widening load would make one.
 """
 
 import itertools
@@ -23,6 +27,7 @@ ROWS = target.TILE.rows
 VECTORS = target.TILE.vectors
 LONG = 512  # rows of a right operand from which its blocks are taken one by one
 LINE = 64  # bytes of a cache line
+WORD = ir.IntType(32)  # of two bfloat16
 AHEAD_TILES = max(1, VECTORS * target.WIDTH * 4 // LINE)  # cache lines of a panel in one step over k
 FEWEST_ROWS_AHEAD = 3  # with fewer rows the loads are the limit, and a prefetch is one more
 
@@ -45,28 +50,28 @@ class Left(NamedTuple):
 
 
 class Right(NamedTuple):
-    """The operand read in vectors, side by side: (block, k) at ``block * block_step + k * k_step``."""
+    """The operand read in vectors, side by side: (block, k) at ``block * block_step + k * k_step``, in elements or words."""
 
     start: Any
     k_step: int
     block_step: int
 
 
-def _name(kind: Vec, rows: int, vectors: int) -> str:
-    return f"numlstm_tile_{kind.scalar}x{kind.lanes}_{rows}x{vectors}"
-
-
-def tile_function(module: ir.Module, kind: Vec, rows: int, vectors: int) -> ir.Function:
+def tile_function(module: ir.Module, kind: Vec, rows: int, vectors: int, paired: bool = False) -> ir.Function:
     """Return the LLVM function ``out[rows, vectors] = init + sum over blocks, k of left * right``, once a module.
 
     Arguments: pointers out, init, left, right, ahead; then the steps in the order of Out, Out, Left, Right; then k and
     blocks. From `ahead` on, one cache line a step over k is fetched for later into the second-level cache.
+
+    paired : whether the right operand is pairs of bfloat16
     """
-    name = _name(kind, rows, vectors)
+    name = f"numlstm_tile_{kind.scalar}x{kind.lanes}_{rows}x{vectors}{'_paired' if paired else ''}"
     if name in module.globals:
         return module.globals[name]
     pointer = kind.ir_type.element.as_pointer()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer] * 5 + [INT] * 11), name)
+    right_pointer = WORD.as_pointer() if paired else pointer
+    function_type = ir.FunctionType(ir.VoidType(), [pointer] * 3 + [right_pointer] * 2 + [INT] * 11)
+    function = ir.Function(module, function_type, name)
     function.linkage = "linkonce_odr"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
@@ -94,14 +99,14 @@ def tile_function(module: ir.Module, kind: Vec, rows: int, vectors: int) -> ir.F
     builder.cbranch(_positive(builder, k_end, blocks), outer, done)
 
     builder.position_at_end(outer)
-    block, a_base, b_base = builder.phi(INT), builder.phi(pointer), builder.phi(pointer)
-    ahead_base = builder.phi(pointer)
+    block, a_base, b_base = builder.phi(INT), builder.phi(pointer), builder.phi(right_pointer)
+    ahead_base = builder.phi(right_pointer)
     carried = [builder.phi(kind.ir_type) for _ in range(count)]
     a_rows = [_opaque(builder, builder.gep(a_base, [offset])) for offset in a_offsets]
     builder.branch(loop)
 
     builder.position_at_end(loop)
-    k, a_at, b_at, ahead_at = builder.phi(INT), builder.phi(INT), builder.phi(pointer), builder.phi(pointer)
+    k, a_at, b_at, ahead_at = builder.phi(INT), builder.phi(INT), builder.phi(right_pointer), builder.phi(right_pointer)
     accumulators = [builder.phi(kind.ir_type) for _ in range(count)]
     sums = _multiply_add(builder, kind, accumulators, a_rows, a_at, b_at, vectors)
     if rows >= FEWEST_ROWS_AHEAD:
@@ -145,6 +150,19 @@ def tile_function(module: ir.Module, kind: Vec, rows: int, vectors: int) -> ir.F
     return function
 
 
+def right_vector(builder, start, v, kind):
+    """Load vector `v` of a right operand at one k, from floats or from pairs of bfloat16."""
+    if start.type.pointee != WORD:
+        return load_vector(builder, builder.gep(start, [int_constant(v * kind.lanes)]), kind.ir_type)
+    word_type = ir.VectorType(WORD, kind.lanes)
+    words = load_vector(builder, builder.gep(start, [int_constant(v // 2 * kind.lanes)]), word_type)
+    if v % 2 == 0:
+        words = builder.shl(words, ir.Constant(word_type, [16] * kind.lanes))
+    else:
+        words = builder.and_(words, ir.Constant(word_type, [0xFFFF0000] * kind.lanes))
+    return builder.bitcast(words, kind.ir_type)
+
+
 def _opaque(builder, pointer):
     """Return `pointer` so that LLVM cannot see how it was computed.
 
@@ -169,7 +187,7 @@ def _multiply_add(builder, kind, accumulators, a_rows, a_at, b_at, vectors):
         return splat_value(builder, builder.load(builder.gep(a_rows[row], [a_at])), kind.ir_type)
 
     def vector(v):
-        return load_vector(builder, builder.gep(b_at, [int_constant(v * kind.lanes)]), kind.ir_type)
+        return right_vector(builder, b_at, v, kind)
 
     sums = [None] * len(accumulators)
     if len(a_rows) < vectors:
@@ -187,7 +205,8 @@ def _multiply_add(builder, kind, accumulators, a_rows, a_at, b_at, vectors):
 @intrinsic
 def _tile(typingctx, rows, vectors, pointers, steps, k, blocks):
     """Branch to the tile function of this many rows and vectors."""
-    scalar = pointers[0].dtype
+    scalar, paired = pointers[0].dtype, pointers[3].dtype == types.uint32
+    shapes = itertools.product(range(1, ROWS + 1), [VECTORS] if paired else range(1, VECTORS + 1))
 
     def emit(context, builder, sig, args):
         rows, vectors, pointers, steps, k, blocks = args
@@ -197,11 +216,11 @@ def _tile(typingctx, rows, vectors, pointers, steps, k, blocks):
         impossible, done = builder.append_basic_block("impossible"), builder.append_basic_block("done")
         selector = builder.add(builder.mul(rows, int_constant(VECTORS + 1)), vectors)
         switch = builder.switch(selector, impossible)
-        for row_count, vector_count in itertools.product(range(1, ROWS + 1), range(1, VECTORS + 1)):
+        for row_count, vector_count in shapes:
             case = builder.append_basic_block(f"tile_{row_count}x{vector_count}")
             switch.add_case(int_constant(row_count * (VECTORS + 1) + vector_count), case)
             builder.position_at_end(case)
-            builder.call(tile_function(builder.module, kind, row_count, vector_count), call_args)
+            builder.call(tile_function(builder.module, kind, row_count, vector_count, paired), call_args)
             builder.branch(done)
         builder.position_at_end(impossible)
         builder.unreachable()
@@ -238,13 +257,19 @@ def _panel_product(
             _tile(rows * (i + 1) // tiles - first, vectors, pointers, steps, k, at_once)
 
 
-_PANEL_PRODUCTS = {
-    scalar: CFunction(_panel_product, types.void(*[types.CPointer(scalar)] * 4, *[types.intp] * 13)) for scalar in SCALARS
-}
+def _compiled_product(scalar, right):
+    pointers = [types.CPointer(scalar)] * 3 + [types.CPointer(right)]
+    return CFunction(_panel_product, types.void(*pointers, *[types.intp] * 13))
+
+
+_PANEL_PRODUCTS = {scalar: _compiled_product(scalar, scalar) for scalar in SCALARS}
+_PANEL_PRODUCTS[types.uint32] = _compiled_product(types.float32, types.uint32)
 
 
 def panel_product_address(dtype) -> int:
-    """Return the address of the panel product for `dtype`, compiled at the first call.
+    """Return the address of the panel product for right operands of `dtype`, compiled at the first call.
+
+    uint32 stands for pairs of bfloat16, of which there are products of VECTORS vectors only.
 
     Kernels get it as an argument, so that the tiles, most of the machine code, are not compiled again into each of them.
     """
@@ -255,7 +280,7 @@ def panel_product_address(dtype) -> int:
 def panel_product(typingctx, address, rows, vectors, out, init, left, right, k, blocks):
     """Compute ``out = init + sum over blocks and k of left * right`` for any number of rows and 1..VECTORS vectors.
 
-    address : of the compiled product for this dtype (panel_product_address)
+    address : of the compiled product for the right operand's dtype (panel_product_address)
     out, init : Out, may be the same; left : Left; right : Right
     """
 

@@ -135,7 +135,10 @@ def _call_functions(dtype: np.dtype[Any]) -> None:
         for recompute in (None, "gates"):
             out = functional.lstm(x, weights, recompute=recompute)
             functional.lstm_backward(out.tape, out.y)
-        functional.lstm(x, functional.pack(weights), tape=False)
+        for compute_dtype in (None, *functional.COMPUTE_DTYPES) if dtype == np.float32 else (None,):
+            functional.lstm(x, functional.pack(weights, compute_dtype=compute_dtype), tape=False)
+        step, params, state = functional.jit(weights)
+        step(params, state, x[0, 0], state.h.copy())
 
 
 def _use_layers(dtype: np.dtype[Any]) -> None:

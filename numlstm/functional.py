@@ -3,8 +3,8 @@
 Strict: float32 or float64, and all arrays alike. Everything is batch-first; gates stand in the order i, f, g, o.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -13,23 +13,38 @@ from ._validate import Array
 from ._workspace import aligned_empty, borrow, give_back
 from .cells import Spec
 
+if TYPE_CHECKING:
+    from .backend import step
+
 __all__ = [
     "Gradients",
     "LSTMOutput",
+    "LSTMState",
     "LSTMWeights",
     "PackedWeights",
     "RNNGradients",
     "RNNOutput",
     "Tape",
+    "jit",
     "lstm",
     "lstm_backward",
     "pack",
     "rnn",
     "rnn_backward",
+    "step",
 ]
 
 RECOMPUTE = ("gates", "states")
+COMPUTE_DTYPES = ("bfloat16",)
 _LSTM = cells.CellSpec()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "step":  # from where Numba is: importing this module does not import it
+        from .backend import step
+
+        return step
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class LSTMWeights(NamedTuple):
@@ -48,8 +63,8 @@ class LSTMWeights(NamedTuple):
 class PackedWeights:
     """A copy of weights in the engine's own layout, from `pack`; later changes to the weights do not reach it."""
 
-    def __init__(self, spec: Spec, weights: Sequence[Array], packed: Any) -> None:
-        self._spec, self._packed = spec, packed
+    def __init__(self, spec: Spec, weights: Sequence[Array], packed: Any, compute_dtype: str | None) -> None:
+        self._spec, self._packed, self.compute_dtype = spec, packed, compute_dtype
         self.dtype = weights[0].dtype
         self.inputs = weights[0].shape[1]
         self.hidden = weights[1].shape[1]
@@ -58,7 +73,8 @@ class PackedWeights:
         raise TypeError("packed weights hold this machine's own layout: copy or pickle the weights, then call pack again")
 
     def __repr__(self) -> str:
-        return f"PackedWeights(inputs={self.inputs}, hidden={self.hidden}, dtype={self.dtype})"
+        rounded = "" if self.compute_dtype is None else f", compute_dtype={self.compute_dtype!r}"
+        return f"PackedWeights(inputs={self.inputs}, hidden={self.hidden}, dtype={self.dtype}{rounded})"
 
 
 class Tape:
@@ -87,6 +103,13 @@ class LSTMOutput(NamedTuple):
     h: Array
     c: Array
     tape: Tape | None
+
+
+class LSTMState(NamedTuple):
+    """States of one sequence for `step`, zeros before its first: h, c (H,)."""
+
+    h: Array
+    c: Array
 
 
 class Gradients(NamedTuple):
@@ -127,7 +150,9 @@ class RNNGradients(NamedTuple):
     states: tuple[Array, ...]
 
 
-def pack(weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm") -> PackedWeights:
+def pack(
+    weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
+) -> PackedWeights:
     """Bring weights into the engine's layout once, for many calls of `lstm` or `rnn` with ``tape=False``.
 
     Parameters
@@ -135,24 +160,79 @@ def pack(weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm") ->
     weights : (W_ih (4H, I), W_hh (4H, H), b (4H,)), or those of another cell as `rnn` takes them
         All float32 or all float64, gate blocks in the order i, f, g, o. Packed weights are returned as they are.
     cell : as for `rnn`
+    compute_dtype : None or "bfloat16"
+        "bfloat16", for float32 and the plain LSTM: W_ih and W_hh are rounded to bfloat16, to nearest, ties to even. An
+        element changes by up to 1/256 of itself (by up to 5e-41, if that is more); beyond bfloat16's range it becomes
+        infinite, and NaN stays NaN. Nothing else is rounded: b, x, h, c and all sums are float32, so the result is bit for
+        bit that of float32 with weights rounded before. A pre-activation moves by up to
+        ``(sum |W_ih x| + sum |W_hh h|) / 256``; with weights as PyTorch draws them outputs moved by 0.0005 to 0.004 at most
+        (100 to 1000 steps, H = 8 to 512). It halves what is read from memory at each step, by which one sequence of many
+        units is limited, and brings nothing for a batch.
 
     Raises
     ------
     TypeError
-        For a dtype other than float32 or float64, or a mixture.
+        For a dtype other than float32 or float64, or a mixture; for float64 with "bfloat16".
     ValueError
-        For shapes that do not fit together.
+        For shapes that do not fit together, an unknown compute_dtype or one that the cell has not, or weights that are
+        packed for another one.
     """
     from . import backend
 
+    if compute_dtype is not None:
+        _validate.choice("compute_dtype", compute_dtype, COMPUTE_DTYPES)
     if isinstance(weights, PackedWeights):
+        if compute_dtype not in (None, weights.compute_dtype):
+            raise ValueError(f"weights are packed in {weights.dtype}: pack them as they were with {compute_dtype=}")
         return weights
     spec = _LSTM if cell == "lstm" else cells.spec(cell)
     arrays = _checked(spec, weights)
+    if compute_dtype is not None and spec != _LSTM:
+        raise ValueError(f"{compute_dtype=} is for cell='lstm' alone, not for {spec}")
+    if compute_dtype is not None and arrays[0].dtype != np.float32:
+        raise TypeError(f"{compute_dtype=} goes with float32 weights, not {arrays[0].dtype}")
     sizes = arrays[0].shape[1], arrays[1].shape[1], arrays[0].dtype
     packed = backend.Weights(backend.kind_of(spec.name), *sizes, aligned_empty)
     packed.load(cells.inside(spec, arrays))
-    return PackedWeights(spec, arrays, packed)
+    if compute_dtype is not None:
+        packed.round()
+    return PackedWeights(spec, arrays, packed, compute_dtype)
+
+
+def jit(
+    weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
+) -> tuple[Callable[[Any, Any, Array, Array], None], Any, LSTMState]:
+    """Return ``(step, params, state)`` to run the layer a step at a time inside of ``@njit`` functions.
+
+    ``step(params, state, x, y)`` brings one sequence one step on: x (I,) is read, y (H,) and the states are written, with
+    the bits that `lstm` gives. It allocates nothing and needs neither Python nor the GIL. It is the same function each time,
+    `numlstm.functional.step`, whose docstring says more.
+
+    Parameters
+    ----------
+    weights, cell, compute_dtype : as for `pack`
+        Of a cell of the LSTM family.
+
+    Returns
+    -------
+    step : function
+    params : namedtuple of arrays
+        Copies, in the layout of this machine's vectors; a pickled one is as good, here and in other processes.
+    state : LSTMState
+        Zeros: h (H,), c (H,). One for each sequence: ``LSTMState(h.copy(), c.copy())`` is another.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pack`; ValueError for a cell outside of the LSTM family.
+    """
+    from . import backend
+
+    packed = pack(weights, cell, compute_dtype)
+    if not isinstance(packed._spec, cells.CellSpec):
+        raise ValueError(f"cell must be of the LSTM family, for which there is a step, not {packed._spec}")
+    zeros = (np.zeros(packed.hidden, packed.dtype) for _ in LSTMState._fields)
+    return backend.step, packed._packed.for_steps(), LSTMState(*zeros)
 
 
 def _checked(spec: Spec, weights: object) -> tuple[Array, ...]:
@@ -170,7 +250,7 @@ def lstm(
     lengths: None = None,
     tape: bool = True,
     recompute: str | None = None,
-    compute_dtype: None = None,
+    compute_dtype: str | None = None,
 ) -> LSTMOutput:
     """Run one LSTM layer over a batch of sequences.
 
@@ -194,7 +274,10 @@ def lstm(
     recompute : None, "gates" or "states"
         What the tape leaves out, for `lstm_backward` to compute again, with the same bits. "gates": all but the states every
         sqrt(T) steps, at least 16; some 7 sqrt(T) H numbers of each sequence are left. "states": not even y is referred to.
-    lengths, compute_dtype : None
+    compute_dtype : None or "bfloat16"
+        "bfloat16", with float32 and ``tape=False``: the weights are rounded to bfloat16, as `pack` says, which is where it
+        should be done once. Weights packed so need not be announced here.
+    lengths : None
         Not available in this version; anything else raises NotImplementedError.
 
     Returns
@@ -206,12 +289,16 @@ def lstm(
     Raises
     ------
     TypeError
-        For a dtype other than float32 or float64, or a mixture.
+        For a dtype other than float32 or float64, or a mixture; for float64 with "bfloat16".
     ValueError
-        For shapes that do not fit together, or packed weights with a tape.
+        For shapes that do not fit together, or packed weights or a compute_dtype with a tape.
     """
-    if lengths is not None or compute_dtype is not None:
-        _validate.not_yet(lengths=lengths, compute_dtype=compute_dtype)
+    if lengths is not None:
+        _validate.not_yet(lengths=lengths)
+    if compute_dtype is not None:
+        if tape:
+            raise ValueError(f"{compute_dtype=} is for inference: pass tape=False, or leave it at None")
+        weights = pack(weights, "lstm", compute_dtype)
     y, (h, c), kept = _forward(_LSTM, x, weights, (("h0", h0), ("c0", c0)), tape, recompute)
     return LSTMOutput(y, h, c, kept)
 
@@ -290,10 +377,10 @@ def _forward(
             raise ValueError("weights are packed, which is for inference: pass tape=False, or the weights as they were")
         if weights._spec is not spec and weights._spec != spec:
             raise ValueError(f"weights are packed for {weights._spec}, not for {spec}")
-        packed, checked = weights._packed, None
+        packed, checked, compute_dtype = weights._packed, None, weights.compute_dtype
         features, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
     else:
-        packed, checked = None, _checked(spec, weights)
+        packed, checked, compute_dtype = None, _checked(spec, weights), None
         features, hidden, dtype = checked[0].shape[1], checked[1].shape[1], checked[0].dtype
     like = "the weights", dtype
     x = _validate.floating("x", x, like)
@@ -305,9 +392,9 @@ def _forward(
     first = _states(states, batch, hidden, like)
     sizes = batch, steps, features, hidden
     keep, kind = bool(tape), backend.kind_of(spec.name)
-    key = spec.name, sizes, dtype, keep, recompute, _threads.get_num_threads()  # on which the memory depends
+    key = spec.name, sizes, dtype, keep, recompute, compute_dtype, _threads.get_num_threads()  # on which the memory depends
     own = spec.name, features, hidden, dtype
-    sweep = borrow(key) or backend.Recurrent(kind, sizes, dtype, keep, aligned_empty, recompute)
+    sweep = borrow(key) or backend.Recurrent(kind, sizes, dtype, keep, aligned_empty, recompute, compute_dtype)
     if checked is not None:
         checked = cells.inside(spec, checked)
         packed = borrow(own) or backend.Weights(kind, features, hidden, dtype, aligned_empty)

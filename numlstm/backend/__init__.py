@@ -4,6 +4,8 @@ Arrays that come in are checked already (`_validate`); nothing is checked here. 
 from the function `take` that it is made with, and is good for batches of the one shape it was made for.
 """
 
+from numlstm.kernels.step import step
+
 from .feedforward import ACTIVATIONS, Dense, drop, gather, scatter
 from .recurrent import Recurrent, States
 from .runtime import describe
@@ -30,4 +32,5 @@ __all__ = [
     "run_loss",
     "scatter",
     "shrink",
+    "step",
 ]

@@ -11,6 +11,7 @@ from numlstm._validate import Array
 from numlstm._workspace import Take
 from numlstm.kernels import cells, gradients, layout, parallel, sweeps, target
 from numlstm.kernels.team import new_team
+from numlstm.kernels.tile import panel_product_address
 
 from .runtime import parts, runtime
 from .weights import Kind, Parameters, Weights
@@ -65,12 +66,14 @@ class Recurrent:
         keep: bool,
         take: Take,
         recompute: str | None = None,
+        compute_dtype: str | None = None,
     ) -> None:
         batch, steps, _, hidden = self._sizes = sizes
         self._kind, (slots, states) = kind, (kind.cell.slots, kind.cell.states)
         self._recompute = recompute if keep else None
         self._steps = _window_steps(steps) if self._recompute else steps
         self._dtype, self._keep, self._take, self.nbytes = dtype, keep, take, 0
+        self._product = panel_product_address(np.uint32 if compute_dtype == "bfloat16" else dtype)  # with recurrent weights
         self._deal(_threads.get_num_threads())
         units = layout.padded(hidden, dtype)
         rows = -(-batch // (1 if self._members > 1 else self._parts))
@@ -133,13 +136,15 @@ class Recurrent:
         before = self._no_states[0] if first is None else self._inside(first, zeros)
         after = (*last, self._none) if self._kind.cell.h_is_state else last
         if self._recompute is None:
-            parallel.forward(*self._now(), self._windows[0], cell, x, before, y, after, self._c, self._z, self._keep)
+            parallel.forward(
+                *self._now(), self._product, self._windows[0], cell, x, before, y, after, self._c, self._z, self._keep
+            )
             return
         for kept, state in zip(self._states[0], before, strict=True):
             kept[...] = state
         windows, y = (self._windows_alone, self._y) if y is None else (self._windows, y)
         for window, start, stop in zip(windows, self._states, [*self._states[1:], after], strict=True):
-            parallel.forward(*self._now(), window, cell, x, start, y, stop, self._c, self._z, True)
+            parallel.forward(*self._now(), self._product, window, cell, x, start, y, stop, self._c, self._z, True)
 
     def kept(self) -> dict[str, Array]:
         """Return what the last forward pass with `keep` left of all steps by name: gates and c, (N, T, H) each, views."""
@@ -194,7 +199,9 @@ class Recurrent:
             elif self._recompute == "states":
                 h, window, y = self._states[k][0], self._windows_alone[k], self._y
                 nothing = self._no_states[1]
-                parallel.forward(*self._now(), window, cell, x, self._states[k], y, nothing, self._c, self._z, True)
+                parallel.forward(
+                    *self._now(), self._product, window, cell, x, self._states[k], y, nothing, self._c, self._z, True
+                )
             late, early = after if k == len(self._windows) - 1 else carried, before if k == 0 else carried
             work = self._work, self._c, self._z
             parallel.backward(

@@ -69,8 +69,8 @@ class Weights:
         )
         self.copies: Array | None = None
 
-    def _memory(self, shape: tuple[int, ...]) -> Array:
-        array = self._take(shape, self._dtype)
+    def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Array:
+        array = self._take(shape, dtype or self._dtype)
         self.nbytes += array.nbytes
         return array
 
@@ -96,3 +96,20 @@ class Weights:
             self.copies = None
         if self.copies is None:
             self.copies = self._memory((parts, gradients.SUMMED, gradients.CHUNK))
+
+    def round(self) -> None:
+        """Round both matrices of the cell to bfloat16, for inference; the recurrent one is then held as pairs."""
+        x = self._memory(self.cell.x.shape)
+        x.view(np.uint32)[...] = layout.round_to_bfloat16(self.cell.x)
+        self.cell = self.cell._replace(x=x, h=_paired(self.cell.h, self._memory))
+
+    def for_steps(self) -> cells.Cell:
+        """Return the cell as `step` reads it: where the recurrent weights are pairs, the input weights are too."""
+        cell = self.cell
+        return cell if cell.h.dtype == cell.x.dtype else cell._replace(x=_paired(cell.x, self._take))
+
+
+def _paired(panels: Array, take: Take) -> Array:
+    pairs: Array = take((*panels.shape[:2], panels.shape[2] // 2), np.dtype(np.uint32))
+    pairs[...] = layout.pair(panels)
+    return pairs

@@ -18,6 +18,8 @@ CHOSEN = [
         for steps, hidden in ((1, 5), (3, 17), (7, 33), (2, 64))
         for dtype in ("float32", "float64")
     ),
+    "package/test_jit.py::test_steps_have_the_bits_of_the_whole",
+    "package/test_bfloat16.py::test_it_is_float32_with_rounded_weights",
     "kernels/test_elementary.py",
     "kernels/test_layout.py",
 ]

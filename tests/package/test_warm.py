@@ -41,6 +41,9 @@ for N, T, I, H in ((1, 1, 1, 1), (64, 50, 64, 64), (1, 50, 64, 700), (3, 5, 2, 7
     out = functional.lstm(x, weights, state, state)
     functional.lstm_backward(out.tape, None, dh=state)
     functional.lstm(x, functional.pack(weights), tape=False)
+    functional.lstm(x, weights, tape=False, compute_dtype="bfloat16")
+    step, params, state = functional.jit(weights)
+    step(params, state, x[0, 0].copy(), np.zeros(H, np.float32))
 """
 TRAINER = """
 import numpy as np

@@ -1,0 +1,228 @@
+"""functional.jit: a step inside the user's own compiled code, the same bits as functional.lstm, and nothing allocated."""
+
+import pickle
+import re
+import threading
+
+import numba
+import numpy as np
+import pytest
+from numba.core.errors import TypingError
+from support import assert_same_bits
+
+from numlstm import functional
+
+KINDS = [(np.float32, None), (np.float64, None), (np.float32, "bfloat16")]
+step = functional.step
+
+
+@numba.njit
+def run(params, state, x, y):
+    for t in range(x.shape[0]):
+        step(params, state, x[t], y[t])
+
+
+run_nogil = numba.njit(nogil=True)(run.py_func)
+run_fast = numba.njit(fastmath=True)(run.py_func)
+
+
+def _jitted(layer, compute_dtype=None):
+    """Return the parameters of a layer and a state like that of its first sequence."""
+    found, params, zeros = functional.jit(layer.weights, compute_dtype=compute_dtype)
+    assert found is step and not zeros.h.any() and not zeros.c.any()
+    return params, functional.LSTMState(layer.h0[0].copy(), layer.c0[0].copy())
+
+
+@pytest.mark.parametrize("runner", [run, run_fast, None], ids=["njit", "fastmath", "Python"])
+@pytest.mark.parametrize(("dtype", "compute_dtype"), KINDS)
+@pytest.mark.parametrize(("inputs", "hidden"), [(1, 1), (3, 5), (16, 16), (5, 17), (40, 33), (7, 50), (9, 64), (64, 130)])
+def test_steps_have_the_bits_of_the_whole(make_layer, inputs, hidden, dtype, compute_dtype, runner):
+    layer = make_layer(1, 9, inputs, hidden, dtype=dtype)
+    want = functional.lstm(layer.x, layer.weights, layer.h0, layer.c0, tape=False, compute_dtype=compute_dtype)
+    params, state = _jitted(layer, compute_dtype)
+    y = np.full((9, hidden), np.nan, dtype)
+    (runner or run.py_func)(params, state, layer.x[0], y)
+    assert_same_bits(y, want.y[0])
+    assert_same_bits((state.h, state.c), (want.h[0], want.c[0]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bad_values_go_where_they_go_in_a_sequence(make_layer, bad):
+    layer = make_layer(1, 4, 5, 20)
+    layer.x[0, 1, 2] = bad
+    params, state = _jitted(layer)
+    y = np.empty((4, 20), np.float32)
+    run_fast(params, state, layer.x[0], y)
+    assert_same_bits(y, functional.lstm(layer.x, layer.weights, layer.h0, layer.c0, tape=False).y[0])
+    assert np.isfinite(y[0]).all() and np.isnan(y[3]).any() == np.isnan(bad)
+
+
+def test_sequences_with_a_state_each_and_parameters_from_a_file(make_layer):
+    layer = make_layer(3, 6, 4, 21)
+    params, _ = _jitted(layer)
+    params = pickle.loads(pickle.dumps(params))
+    want = functional.lstm(layer.x, layer.weights, layer.h0, layer.c0, tape=False).y
+    states = [functional.LSTMState(h.copy(), c.copy()) for h, c in zip(layer.h0, layer.c0, strict=True)]
+    y = np.empty_like(want)
+    for t in range(6):
+        for n in range(3):
+            run(params, states[n], layer.x[n, t : t + 1], y[n, t : t + 1])
+    assert_same_bits(y, want)
+
+
+def test_many_threads_at_once(make_layer):
+    layer = make_layer(1, 2000, 8, 40)
+    want = functional.lstm(layer.x, layer.weights, layer.h0, layer.c0, tape=False).y[0]
+    params, start = _jitted(layer)
+    outputs = [np.empty_like(want) for _ in range(8)]
+
+    def work(y):
+        run_nogil(params, functional.LSTMState(start.h.copy(), start.c.copy()), layer.x[0], y)
+
+    threads = [threading.Thread(target=work, args=(y,)) for y in outputs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for y in outputs:
+        assert_same_bits(y, want)
+
+
+@pytest.mark.parametrize("compute_dtype", [None, "bfloat16"])
+def test_nothing_is_allocated(run_python, compute_dtype):
+    done = run_python(
+        """
+import sys
+import numba
+import numpy as np
+from numba.core.runtime import rtsys
+from numlstm import functional
+step = functional.step
+
+@numba.njit
+def run(params, state, x, y, steps, allocate):
+    for _ in range(steps):
+        step(params, state, x, y)
+        if allocate:
+            x[0] = np.zeros(2)[1]
+
+def allocations(*arguments):
+    before = rtsys.get_allocation_stats()
+    run(params, state, x, y, *arguments)
+    after = rtsys.get_allocation_stats()
+    assert after.free - before.free == after.alloc - before.alloc
+    return after.alloc - before.alloc
+
+shapes = (80, 3), (80, 20), (80,)
+weights = tuple(np.ones(shape, np.float32) for shape in shapes)
+_, params, state = functional.jit(weights, compute_dtype=eval(sys.argv[1]))
+x, y = np.ones(3, np.float32), np.ones(20, np.float32)
+allocations(1, False)
+once, often, seen = allocations(1, False), allocations(1000, False), allocations(1000, True)
+assert once == often and seen == once + 1000, (once, often, seen)
+""",
+        repr(compute_dtype),
+        NUMBA_NRT_STATS="1",
+    )
+    assert done.stdout == ""
+
+
+USER = """
+import pickle
+import sys
+import numba
+import numpy as np
+from numlstm import functional
+from numlstm.functional import step
+
+@numba.njit(cache=True)
+def run(params, state, x, y):
+    for t in range(x.shape[0]):
+        step(params, state, x[t], y[t])
+
+def make(step):
+    @numba.njit(cache=True)
+    def run(params, state, x, y):
+        for t in range(x.shape[0]):
+            step(params, state, x[t], y[t])
+    return run
+
+def main(file):
+    with open(file, "rb") as stream:
+        params, state, x = pickle.load(stream)
+    y = np.empty((len(x), state.h.size), np.float32)
+    closure = make(step)
+    for function in (run, closure):
+        copy = functional.LSTMState(state.h.copy(), state.c.copy())
+        function(params, copy, x, y)
+        print(y.tobytes().hex(), sum(function.stats.cache_hits.values()))
+"""
+
+
+def test_the_users_own_cache_is_hit_in_another_process(run_python, make_layer, tmp_path):
+    (tmp_path / "user.py").write_text(USER)
+    layer = make_layer(1, 5, 4, 20)
+    params, state = _jitted(layer)
+    want = functional.lstm(layer.x, layer.weights, layer.h0, layer.c0, tape=False).y[0].tobytes().hex()
+    (tmp_path / "arguments").write_bytes(pickle.dumps((params, state, layer.x[0])))
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import user; user.main('arguments')"
+    for hits in (0, 1):
+        done = run_python(script, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+        assert done.stdout.split() == [want, str(hits)] * 2, hits
+
+
+def test_looking_at_the_module_does_not_import_numba(run_python):
+    run_python(
+        "import sys\n"
+        "from numlstm import functional\n"
+        "functional.jit, functional.LSTMState, functional.pack\n"
+        "assert 'numba' not in sys.modules\n"
+        "import numpy as np\n"
+        "assert functional.step is functional.jit((np.zeros((4, 1)), np.zeros((4, 1)), np.zeros(4)))[0]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": np.zeros(4, np.float32)}, "x must have shape (I,), I the inputs of the weights"),
+        ({"y": np.zeros(6, np.float32)}, "y, state.h and state.c must have shape (H,), H the hidden units of the weights"),
+        ({"state": functional.LSTMState(np.zeros(4, np.float32), np.zeros(5, np.float32))}, "y, state.h and state.c must"),
+        ({"state": functional.LSTMState(np.zeros(5, np.float32), np.zeros(1, np.float32))}, "y, state.h and state.c must"),
+        ({"wider": True}, "params were made for another width of vectors: call numlstm.functional.jit here"),
+    ],
+)
+def test_wrong_sizes(make_layer, change, message):
+    params, state = _jitted(make_layer(1, 1, 3, 5))
+    if change.pop("wider", False):
+        params = params._replace(b=np.zeros((4, 2 * params.b.shape[1]), np.float32))
+    arguments = {"params": params, "state": state, "x": np.zeros(3, np.float32), "y": np.zeros(5, np.float32)} | change
+    with pytest.raises(ValueError, match=re.escape(message)):
+        step(**arguments)
+
+
+def _read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"params": 1.0}, "params must be what numlstm.functional.jit returned, not float64"),
+        ({"x": np.zeros(3)}, "x must be a contiguous 1-D array of float32, not array(float64, 1d, C)"),
+        ({"x": np.zeros((1, 3), np.float32)}, "x must be a contiguous 1-D array of float32, not array(float32, 2d, C)"),
+        ({"x": np.zeros(6, np.float32)[::2]}, "x must be a contiguous 1-D array of float32, not array(float32, 1d, A)"),
+        ({"y": _read_only(np.zeros(5, np.float32))}, "y must be a contiguous, writable 1-D array of float32, not"),
+        ({"state": 3}, "state.h must be a contiguous, writable 1-D array of float32, not None"),
+        (
+            {"state": functional.LSTMState(np.zeros(5), np.zeros(5))},
+            "state.h must be a contiguous, writable 1-D array of float",
+        ),
+    ],
+)
+def test_wrong_types(make_layer, change, message):
+    params, state = _jitted(make_layer(1, 1, 3, 5))
+    arguments = {"params": params, "state": state, "x": np.zeros(3, np.float32), "y": np.zeros(5, np.float32)} | change
+    with pytest.raises(TypingError, match=re.escape(message)):
+        step(**arguments)
