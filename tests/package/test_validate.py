@@ -133,7 +133,7 @@ def test_packed_weights_check_x(parts):
 
 
 def test_arguments_of_later_versions(parts):
-    with pytest.raises(NotImplementedError, match="^lengths is not available in this version"):
+    with pytest.raises(NotImplementedError, match=r"^lengths is not available in this version"):
         functional.lstm(parts["x"], (parts["W_ih"], parts["W_hh"], parts["b"]), lengths=1)
 
 
