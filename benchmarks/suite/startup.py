@@ -9,8 +9,20 @@ from typing import Any
 
 _TIMES = 2  # the best of them is reported
 _KERNELS = [
-    *("panel_product", "region", "pack_cell", "pack_rows", "pack_columns", "forward", "backward", "weight_gradients"),
-    *("dense", "activate", "differentiate", "drop", "gather", "scatter", "loss", "update", "sum_of_squares"),
+    *("panel_product", "region", "pack_cell", "forward", "backward", "weight_gradients"),
+    *(
+        "pack_dense",
+        "dense",
+        "dense_gradient",
+        "activate",
+        "differentiate",
+        "drop",
+        "gather",
+        "scatter",
+        "loss",
+        "update",
+        "sum_of_squares",
+    ),
 ]
 _IMPORT = """
 import time
