@@ -17,6 +17,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic, overload, register_jitable
 
+from .compiling import source_hash
 from .elementary import hard_sigmoid, hard_sigmoid_slope, positive, relu, sigmoid, tanh
 from .simd import constant, element_pointer, fma, int_constant, load, load_vector, store_vector, vec_of
 
@@ -44,6 +45,7 @@ class Cell(_Parameters):
     peepholes : (number, 2)  the slot of each, and whether it sees the state before the step (0) or after it (1)
     h_is_state : whether the first state is h itself
     kept : (slots,)  names of the gates that stand in the slots behind a forward pass, "" for what else there is
+    stamp : of parameters for users' code: by which kernels they were made
     """
 
     __slots__ = ()
@@ -55,6 +57,7 @@ class Cell(_Parameters):
     peepholes: ClassVar[Any] = np.empty((0, 2), np.int64)
     h_is_state: ClassVar[bool] = False
     kept: ClassVar[tuple[str, ...]]
+    stamp: ClassVar[str] = ""
     forward: ClassVar[Any]  # (cell, at, z, states) -> (kept, new states, h), for the units from `at` on
     backward: ClassVar[Any]  # (cell, at, kept, states before, after, dh, dstates) -> (dz, dstates before)
 
@@ -240,17 +243,32 @@ def cell_type(name: str) -> type[Cell]:
     """Return the type of a cell's packed parameters from its name, the same at each call: a kind and its options.
 
     The words stand between "_of_": "RNN_of_tanh". So the name is one of a Python type, by which a process that has not made
-    the type yet finds it when it loads compiled code that was kept on disk.
+    the type yet finds it when it loads compiled code that was kept on disk. "RNN_of_tanh_made_by_.." has a stamp and, if it
+    is not of these kernels, no functions: its name can be read, whatever its words once meant.
     """
-    kind, *words = name.split("_of_")
-    known = {"True": True, "False": False}
-    cell = type(name, (Cell,), {"__slots__": (), "__module__": __name__, **_KINDS[kind](*(known.get(w, w) for w in words))})
+    words, _, stamp = name.partition("_made_by_")
+    kind, *options = words.split("_of_")
+    content = {"__slots__": (), "__module__": __name__, "stamp": stamp}
+    if not stamp or stamp == source_hash():
+        known = {"True": True, "False": False}
+        content |= _KINDS[kind](*(known.get(option, option) for option in options))
+    cell = type(name, (Cell,), content)
     globals()[name] = cell
     return cell
 
 
+def stamped(cell: Cell) -> Cell:
+    """Return parameters for users' code, whose type says by which kernels they were made.
+
+    Numba keeps what it compiled of users' code by the types of arguments, and does not see that a called kernel has changed:
+    with these it looks for code that is not there, and compiles.
+    """
+    made_by = f"_made_by_{source_hash()}" if source_hash() else ""
+    return cell_type(type(cell).__name__ + made_by)(*cell)
+
+
 def __getattr__(name: str) -> type[Cell]:
-    if name.split("_of_")[0] not in _KINDS:
+    if "_made_by_" not in name and name.split("_of_")[0] not in _KINDS:
         raise AttributeError(name)
     return cell_type(name)
 

@@ -51,15 +51,23 @@ def base_folder() -> Path | None:
     return root.absolute() / "numlstm"
 
 
+@functools.cache
+def source_hash() -> str:
+    """Return a hash of all kernel sources and of the width of vectors; "" where there are no sources."""
+    digest = hashlib.sha256(str(target.WIDTH).encode())
+    try:
+        for source in sorted([Path(__file__), *Path(__file__).parent.glob("**/*.py")]):
+            digest.update(source.read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()[:24]
+
+
 def _fingerprint() -> str:
-    """Return a hash of everything that the machine code depends on; FileNotFoundError where there are no sources."""
-    digest = hashlib.sha256()
-    for source in sorted([Path(__file__), *Path(__file__).parent.glob("**/*.py")]):
-        digest.update(source.read_bytes())
+    """Return a hash of everything that the machine code depends on."""
     cpu = (numba.config.CPU_NAME, sorted(target.host_features().items()), target.WIDTH, target.ARCHITECTURE)
     versions = (numba.__version__, llvmlite.__version__, platform.python_version(), sys.implementation.cache_tag)
-    digest.update(repr((versions, cpu)).encode())
-    return digest.hexdigest()[:24]
+    return hashlib.sha256(repr((source_hash(), versions, cpu)).encode()).hexdigest()[:24]
 
 
 def _delete_unused(base: Path) -> None:
@@ -76,12 +84,9 @@ def cache_folder() -> Path | None:
     if switch not in {"0", "1"}:
         raise ValueError(f"{ENV_SWITCH} must be 0 or 1, not {switch!r}")
     base = base_folder()
-    if base is None or switch == "0":
+    if base is None or switch == "0" or not source_hash():
         return None
-    try:
-        folder = base / f"kernels-{_fingerprint()}"
-    except OSError:
-        return None
+    folder = base / f"kernels-{_fingerprint()}"
     try:
         fresh = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)

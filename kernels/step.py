@@ -12,7 +12,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic, overload
 
 from .cells import cell_forward, load_slots, spread_of, type_of
-from .compiling import OPTIONS, entry, jit
+from .compiling import OPTIONS, entry, jit, source_hash
 from .simd import (
     INT,
     copy,
@@ -51,9 +51,10 @@ def step(params, state, x, y):
     Raises
     ------
     ValueError
-        For sizes that do not fit together, or parameters made for another width of vectors.
+        For sizes that do not fit together.
     numba.core.errors.TypingError
-        For other types, when the calling function is compiled.
+        For other types, and parameters that another version of numlstm made or another width of vectors needed: when the
+        calling function is compiled.
     """
     _call(params, state, x, y)
 
@@ -63,6 +64,8 @@ def _choose_step(params, state, x, y):
     cell = type_of(params)
     if cell is None:
         raise TypingError(f"params must be what numlstm.functional.jit returned, not {params}")
+    if cell.stamp != source_hash():
+        raise TypingError("params were made by another version of numlstm, or for other vectors: call functional.jit again")
     if cell.h_is_state or cell.states != 1 or spread_of(cell) != 1:
         raise TypingError(f"there is no step for {cell.__name__}")
     dtype = params[2].dtype
@@ -77,8 +80,6 @@ def _choose_step(params, state, x, y):
 
 def _step(params, state, x, y):
     hidden = params.h.shape[1]
-    if params.b.shape[1] != params.h.shape[0] * lanes(y):
-        raise ValueError("params were made for another width of vectors: call numlstm.functional.jit here")
     if x.shape[0] != params.x.shape[1]:
         raise ValueError("x must have shape (I,), I the inputs of the weights")
     if y.shape[0] != hidden or state.h.shape[0] != hidden or state.c.shape[0] != hidden:

@@ -217,7 +217,8 @@ def jit(
     -------
     step : function
     params : namedtuple of arrays
-        Copies, in the layout of this machine's vectors; a pickled one is as good, here and in other processes.
+        In the layout of this machine's vectors and this version of numlstm; a copy or a pickled one is as good, here and in
+        other processes. To keep them for longer, keep the weights.
     state : LSTMState
         Zeros: h (H,), c (H,). One for each sequence: ``LSTMState(h.copy(), c.copy())`` is another.
 

@@ -106,7 +106,7 @@ class Weights:
     def for_steps(self) -> cells.Cell:
         """Return the cell as `step` reads it: where the recurrent weights are pairs, the input weights are too."""
         cell = self.cell
-        return cell if cell.h.dtype == cell.x.dtype else cell._replace(x=_paired(cell.x, self._take))
+        return cells.stamped(cell if cell.h.dtype == cell.x.dtype else cell._replace(x=_paired(cell.x, self._take)))
 
 
 def _paired(panels: Array, take: Take) -> Array:

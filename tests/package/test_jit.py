@@ -2,13 +2,15 @@
 
 import pickle
 import re
+import shutil
 import threading
 
 import numba
 import numpy as np
 import pytest
 from numba.core.errors import TypingError
-from support import assert_same_bits
+from numlstm.kernels import cells as kernel_cells
+from support import KERNELS, PACKAGE, assert_same_bits
 
 from numlstm import functional
 
@@ -171,6 +173,40 @@ def test_the_users_own_cache_is_hit_in_another_process(run_python, make_layer, t
         assert done.stdout.split() == [want, str(hits)] * 2, hits
 
 
+def test_the_users_own_cache_is_not_hit_by_other_kernels(run_python, tmp_path):
+    """Numba does not see that they changed: parameters of another type tell them apart."""
+    (tmp_path / "user.py").write_text(USER)
+    copy = tmp_path / "copy" / "numlstm"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
+    shutil.copytree(KERNELS, copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    make = """
+import pickle, numpy as np
+from numlstm import functional
+weights = [np.full(shape, 0.1, np.float32) for shape in ((8, 1), (8, 2), (8,))]
+with open("arguments", "wb") as file:
+    pickle.dump((*functional.jit(weights)[1:], np.ones((3, 1), np.float32)), file)
+"""
+    use = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import user; user.main('arguments')"
+    environment = {"PYTHONPATH": str(copy.parent), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    before = run_python(make + use, **environment).stdout.split()
+    cells = copy / "kernels" / "cells.py"
+    text = cells.read_text()
+    assert text.count("o * squash_out(c)") == 1
+    cells.write_text(text.replace("o * squash_out(c)", "o + squash_out(c)"))
+    assert (
+        run_python(use, **environment).stdout.split() == [before[0], "1"] * 2
+    )  # the old parameters still find the old code
+    after = run_python(make + use, **environment).stdout.split()
+    assert after[1] == after[3] == "0" and after[0] == after[2] != before[0]
+
+
+def test_parameters_of_other_kernels(make_layer):
+    params, state = _jitted(make_layer(1, 1, 3, 5))
+    foreign = kernel_cells.WHATEVER_of_1_made_by_others(*params)
+    with pytest.raises(TypingError, match="params were made by another version of numlstm, or for other vectors: call"):
+        step(pickle.loads(pickle.dumps(foreign)), state, np.zeros(3, np.float32), np.zeros(5, np.float32))
+
+
 def test_looking_at_the_module_does_not_import_numba(run_python):
     run_python(
         "import sys\n"
@@ -189,13 +225,10 @@ def test_looking_at_the_module_does_not_import_numba(run_python):
         ({"y": np.zeros(6, np.float32)}, "y, state.h and state.c must have shape (H,), H the hidden units of the weights"),
         ({"state": functional.LSTMState(np.zeros(4, np.float32), np.zeros(5, np.float32))}, "y, state.h and state.c must"),
         ({"state": functional.LSTMState(np.zeros(5, np.float32), np.zeros(1, np.float32))}, "y, state.h and state.c must"),
-        ({"wider": True}, "params were made for another width of vectors: call numlstm.functional.jit here"),
     ],
 )
 def test_wrong_sizes(make_layer, change, message):
     params, state = _jitted(make_layer(1, 1, 3, 5))
-    if change.pop("wider", False):
-        params = params._replace(b=np.zeros((4, 2 * params.b.shape[1]), np.float32))
     arguments = {"params": params, "state": state, "x": np.zeros(3, np.float32), "y": np.zeros(5, np.float32)} | change
     with pytest.raises(ValueError, match=re.escape(message)):
         step(**arguments)
