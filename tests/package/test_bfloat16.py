@@ -127,6 +127,11 @@ def test_packed_weights_say_so(make_layer):
             "compute_dtype='bfloat16' goes with float32 weights, not float64",
         ),
         (
+            lambda x, w: functional.pack([*w, w[2][:12]], "peephole", "bfloat16"),
+            ValueError,
+            "compute_dtype='bfloat16' is for cell='lstm' alone, not for CellSpec(",
+        ),
+        (
             lambda x, w: functional.lstm(x.astype(np.float64), w, tape=False, compute_dtype="bfloat16"),
             TypeError,
             "x must be an array of float32, like the weights, not float64",

@@ -12,7 +12,7 @@ from numba.core.errors import TypingError
 from numlstm.kernels import cells as kernel_cells
 from support import KERNELS, PACKAGE, assert_same_bits
 
-from numlstm import functional
+from numlstm import cells, functional
 
 KINDS = [(np.float32, None), (np.float64, None), (np.float32, "bfloat16")]
 step = functional.step
@@ -46,6 +46,29 @@ def test_steps_have_the_bits_of_the_whole(make_layer, inputs, hidden, dtype, com
     (runner or run.py_func)(params, state, layer.x[0], y)
     assert_same_bits(y, want.y[0])
     assert_same_bits((state.h, state.c), (want.h[0], want.c[0]))
+
+
+@pytest.mark.parametrize("cell", [name for name in cells.VARIANTS if name != "lstm"])
+def test_every_cell_of_the_family(rng, cell):
+    spec, inputs, hidden = cells.spec(cell), 5, 19
+    weights = [
+        rng.uniform(-0.5, 0.5, (blocks * hidden, columns)[:dimensions]).astype(np.float32)
+        for (blocks, dimensions), columns in zip(spec.weights.values(), (inputs, hidden, 0, 0), strict=False)
+    ]
+    x = rng.standard_normal((1, 7, inputs), np.float32)
+    want = functional.rnn(x, weights, cell=cell, tape=False)
+    _, params, state = functional.jit(weights, cell)
+    y = np.empty((7, hidden), np.float32)
+    run(params, state, x[0], y)
+    assert_same_bits(y, want.y[0])
+    assert_same_bits((state.h, state.c), tuple(state[0] for state in want.states))
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_cells_without_a_step(rng, cell):
+    weights = [np.zeros((blocks * 4, 4)[:dimensions]) for blocks, dimensions in cells.spec(cell).weights.values()]
+    with pytest.raises(ValueError, match="cell must be of the LSTM family, for which there is a step, not "):
+        functional.jit(weights, cell)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
