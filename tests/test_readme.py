@@ -17,9 +17,15 @@ def test_there_are_blocks():
     assert len(PYTHON) >= 3 and len(SHELL) >= 3
 
 
+LIBRARIES = "torch", "keras", "onnx", "onnxruntime"  # each an extra of its own, and not in `test`
+
+
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_runs(run_python, number):
-    run_python(PYTHON[number])
+    for library in re.findall(r"^(?:import|from) (\w+)", PYTHON[number], re.M):
+        if library in LIBRARIES:
+            pytest.importorskip(library, reason=f"{library} is not installed; .ci/run has it beside the wheel")
+    run_python(PYTHON[number], KERAS_BACKEND="torch")
 
 
 def test_commands_run(run_python, tmp_path):
