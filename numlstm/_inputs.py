@@ -28,14 +28,14 @@ class Inputs:
     def __init__(self, levels: Scaler, low: npt.ArrayLike, high: npt.ArrayLike, spread: npt.ArrayLike) -> None:
         self.levels = levels
         self.low, self.high, self.spread = (np.array(values, np.float64) for values in (low, high, spread))
-        shapes = {values.shape for values in (levels.mean, self.low, self.high, self.spread)}
+        shapes = {values.shape for values in (levels.offset, self.low, self.high, self.spread)}
         if len(shapes) > 1 or not (self.spread > 0).all():
             raise ValueError("there must be one number of each kind for each feature, and spread must be positive")
 
     @classmethod
     def fit(cls, values: Array, lookback: int, names: Sequence[str]) -> "Inputs":
         """Return what makes inputs of windows like those of values (T, F), which is what may be learnt from."""
-        levels = Scaler.fit(values, names)
+        levels = Scaler.standard(values, names)
         scaled = levels.transform(values)
         windows = data.sliding_windows(values, lookback)
         spread = np.sqrt(np.square(windows - windows[:, -1:]).mean(axis=(0, 1)))
@@ -50,8 +50,8 @@ class Inputs:
     def notes(self) -> dict[str, list[float]]:
         """Return what `from_notes` makes the same inputs of, as JSON can hold it."""
         arrays = {
-            "mean": self.levels.mean,
-            "std": self.levels.std,
+            "mean": self.levels.offset,
+            "std": self.levels.scale,
             "low": self.low,
             "high": self.high,
             "spread": self.spread,

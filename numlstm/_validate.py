@@ -54,7 +54,7 @@ def numeric(name: str, value: object, dtype: np.dtype[Any]) -> Array:
     """Return numbers of any kind as a C-contiguous array of the model's dtype: what models and layers take."""
     if type(value) is np.ndarray and value.dtype == dtype:
         return floating(name, value)
-    array = _as_array(name, value, "numbers")
+    array = numbers(name, value)
     if array.dtype == dtype:
         return floating(name, array)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite; `finite` names the place
@@ -78,6 +78,11 @@ def _rounded(name: str, array: Array) -> Array:
         place = np.unravel_index(int(np.argmax(bad)), array.shape)
         raise ValueError(f"{name} must be whole numbers, but {name}[{', '.join(map(str, place))}] is {array[place]}")
     return np.ascontiguousarray(array, np.int64)
+
+
+def numbers(name: str, value: object) -> Array:
+    """Return numbers of any kind as an array of their own dtype."""
+    return _as_array(name, value, "numbers")
 
 
 def _as_array(name: str, value: object, kind: str) -> Array:

@@ -160,7 +160,7 @@ class Forecaster:
             "lookback": self.lookback,
             "horizon": self.horizon,
             "inputs": self.inputs.notes(),
-            "changes": {"mean": self.changes.mean.tolist(), "std": self.changes.std.tolist()},
+            "changes": {"mean": self.changes.offset.tolist(), "std": self.changes.scale.tolist()},
             "step": self.step,
         }
         self.model.save(path)
@@ -183,9 +183,10 @@ class Forecaster:
             raise ValueError(f"{os.fspath(path)} holds a model that was not made by `numlstm train`: give one that was")
         try:
             notes = dict(model.metadata[_NOTES])
-            inputs, changes = Inputs.from_notes(notes.pop("inputs")), Scaler(**notes.pop("changes"))
+            inputs, changes = Inputs.from_notes(notes.pop("inputs")), notes.pop("changes")
+            changes = Scaler(changes["mean"], changes["std"])
             made = cls(model, inputs=inputs, changes=changes, **notes)
-            fits = len(made.features) == made.inputs.low.size and made.changes.mean.size == made.horizon
+            fits = len(made.features) == made.inputs.low.size and made.changes.offset.size == made.horizon
             fits = fits and model.output_shape_for((made.lookback, 2 * len(made.features))) == (made.horizon,)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)} holds unusable notes on its forecast ({error}): train it anew") from error

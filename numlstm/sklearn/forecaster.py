@@ -194,7 +194,7 @@ class LSTMForecaster(Network):
     def predict_quantiles(self, horizon: int | None = None, y: Any = None, X: Any = None) -> Array:
         """Return forecasts (H, Q) of the `quantiles`, ascending; arguments and errors are those of `predict`."""
         check_is_fitted(self)
-        learnt = self._changes.mean.size
+        learnt = self._changes.offset.size
         count = learnt if horizon is None else _validate.whole("horizon", horizon)
         if count > learnt:
             raise ValueError(f"horizon must be at most {learnt}, that of fit, not {count}")
@@ -221,7 +221,7 @@ class LSTMForecaster(Network):
             As for `predict`.
         """
         check_is_fitted(self)
-        rows, needed = self._rows(y, X), len(self.last_rows_) + self._changes.mean.size
+        rows, needed = self._rows(y, X), len(self.last_rows_) + self._changes.offset.size
         if len(rows) < needed:
             raise ValueError(f"y must have at least {needed} rows, lookback + horizon, not {len(rows)}")
         return self._quantiles_after(self._windows(rows)[: len(rows) - needed + 1])

@@ -53,7 +53,9 @@ def test_samples_of_a_series(waves):
         assert samples.y[k].tolist() == a[k + 6 : k + 8].tolist()
         np.testing.assert_allclose(samples.x[k, :, 3] * samples.inputs.spread[1], b[k : k + 6] - b[k + 5], atol=1e-6)
         np.testing.assert_allclose(samples.x[k, :, 1], (b[k : k + 6] - b[:130].mean()) / b[:130].std(), atol=1e-5)
-    np.testing.assert_allclose(samples.inputs.levels.mean, [a[:130].mean(), b[:130].mean()])  # of what is learnt from alone
+    np.testing.assert_allclose(
+        samples.inputs.levels.offset, [a[:130].mean(), b[:130].mean()]
+    )  # of what is learnt from alone
 
 
 def test_levels_stay_within_what_was_learnt_from():

@@ -121,12 +121,12 @@ def test_scalers_know_the_samples_learnt_from(recall):
     weights = np.arange(600) % 3
     model = LSTMRegressor(**QUICK).fit(x, y, weights)
     mean = np.average(x.mean(axis=1), axis=0, weights=weights)
-    np.testing.assert_allclose(model.input_scaler_.mean, mean)
+    np.testing.assert_allclose(model.input_scaler_.offset, mean)
     variance = np.average(((x - mean) ** 2).mean(axis=1), axis=0, weights=weights)
-    np.testing.assert_allclose(model.input_scaler_.std, np.sqrt(variance))
-    np.testing.assert_allclose(model.target_scaler_.mean, [np.average(y, weights=weights)])
+    np.testing.assert_allclose(model.input_scaler_.scale, np.sqrt(variance))
+    np.testing.assert_allclose(model.target_scaler_.offset, [np.average(y, weights=weights)])
     raw = LSTMRegressor(**QUICK, standardize=False).fit(x, y)
-    assert (raw.input_scaler_.mean == 0).all() and (raw.target_scaler_.std == 1).all()
+    assert (raw.input_scaler_.offset == 0).all() and (raw.target_scaler_.scale == 1).all()
     np.testing.assert_allclose(raw.predict(x), raw.model_.predict(x)[:, 0])
 
 
@@ -134,7 +134,7 @@ def test_a_constant_feature_and_a_constant_target(recall):
     x, _ = recall
     with_constant = np.concatenate([x, np.full((600, 12, 1), 0.1)], axis=2)
     model = LSTMRegressor(**QUICK).fit(with_constant, np.full(600, 42.0))
-    assert model.input_scaler_.std[2] == 1
+    assert model.input_scaler_.scale[2] == 1
     np.testing.assert_allclose(model.predict(with_constant), 42, atol=2)
 
 
