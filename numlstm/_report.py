@@ -107,7 +107,10 @@ def _picture(path: Path, series: "Series", report: "Report") -> None:
     ahead = _duration(series, horizon)
     title = f"{Path(series.name).stem}: {report.forecaster.target} {'up to ' if horizon > 1 else ''}{ahead} ahead"
     span = f"{series.time_text(int(rows[0]))} to {series.time_text(int(rows[-1]))}"
-    plot.forecast(truth, forecast, times, band, series.label(report.forecaster.target), f"{title}, {span}", path)
+    label = series.label(report.forecaster.target)
+    held = "80 % of the errors in validation"
+    full_title = f"{title}, {span}"
+    plot.forecast(truth, forecast, times, band, label, full_title, path, time_label=series.date_name, band_label=held)
 
 
 def _duration(series: "Series", rows: int) -> str:

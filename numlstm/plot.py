@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from . import _drawing
+from ._drawing import CLOSE_UP, GRID, TEXT
 from ._validate import Array
 
 if TYPE_CHECKING:
@@ -15,26 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["forecast", "gates", "gradient_by_lag", "history"]
 
-_TRUTH, _FORECAST, _GRID, _TEXT = "#3a4149", "#e4572e", "#e3e6ea", "#3a4149"
-_COLOURS = (_FORECAST, "#2274a5", "#3f8f4f", "#8a5aab", "#c9971c", _TRUTH)
-_GATES = {"i": "input gate i", "f": "forget gate f", "o": "output gate o", "r": "reset gate r", "z": "update gate z"}
-_STATES = {"g": "cell input g", "n": "new state n", "c": "cell state c", "h": "output h"}
-_CLOSE_UP = 60  # steps
-# Ticks a year, month, day, hour, minute or less apart, and how the first within the next larger unit is written.
-_DATES = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
-_FIRST_DATES = ["", "%b\n%Y", "%d %b", "%H:%M\n%d %b", "%H:%M", "%H:%M"]
-
 
 def forecast(
     truth: npt.ArrayLike,
     forecast: npt.ArrayLike,
     times: Sequence[Any] | None = None,
     band: npt.ArrayLike | None = None,
-    label: str = "",
+    label: str = "value",
     title: str = "",
     path: str | os.PathLike[str] | None = None,
+    *,
+    time_label: str | None = None,
+    band_label: str = "range",
+    ax: "Axes | None" = None,
 ) -> "Figure":
-    """Draw a forecast over the truth, all of it and its end close up.
+    """Draw a forecast over the truth, all of it and, if it is long, its end close up.
 
     Parameters
     ----------
@@ -49,6 +46,12 @@ def forecast(
     title : str
     path : path, optional
         Where to save the picture; the ending says the format.
+    time_label : str, optional
+        Of the times; "date" or "time step" if left out.
+    band_label : str
+        What the range is.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, all of it alone, instead of in a figure of its own.
 
     Returns
     -------
@@ -70,24 +73,32 @@ def forecast(
     around = None if band is None else np.asarray(band, np.float64)
     if len(when) != len(true) or (around is not None and around.shape != (2, len(true))):
         raise ValueError(f"times and band must go with the {len(true)} values: T times, and a band of shape (2, T)")
-    figure = _figure((10, 6.4))
-    panels = figure.subplots(2, 1)
-    for axes, first in zip(panels, (0, max(0, len(true) - _CLOSE_UP)), strict=True):
-        part = slice(first, None)
-        _curves(axes, when[part], true[part], made[part], None if around is None else around[:, part])
-        axes.set_ylabel(label)
-        _style(axes, numbers=isinstance(when[0], (int, float, np.number)))
-    whole, close_up = panels
-    whole.axvspan(when[first], when[-1], color=_GRID, alpha=0.4, linewidth=0)
-    whole.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_TEXT, pad=28)
-    whole.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, frameon=False, labelcolor=_TEXT)
-    close_up.set_title(f"The last {len(true) - first} values", loc="left", fontsize=10, color=_TEXT)
-    figure.align_ylabels(panels)
-    return _finished(figure, path)
+    last = max(0, len(true) - CLOSE_UP)
+    starts = [0, last] if last and ax is None else [0]
+    panels = _panels(ax, (10, 6.4 if len(starts) > 1 else 4), len(starts))
+    for axes, first in zip(panels, starts, strict=True):
+        ranges = None if around is None else around[:, first:]
+        _drawing.forecast(axes, when[first:], true[first:], made[first:], ranges, band_label, label)
+    whole, end = panels[0], panels[-1]
+    if whole is not end:
+        whole.axvspan(when[last], when[-1], color=GRID, alpha=0.4, linewidth=0)
+        end.set_title(f"The last {CLOSE_UP} values", loc="left", fontsize=10, color=TEXT)
+    numbers = isinstance(when[0], (int, float, np.number))
+    end.set_xlabel(("time step" if numbers else "date") if time_label is None else time_label)
+    _drawing.title(whole, title, pad=28)
+    _drawing.legend(whole, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3)
+    return _drawing.finished(whole.figure, path)
 
 
-def history(logs: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> "Figure":
-    """Draw how the loss fell from epoch to epoch, and that of the validation beside it.
+def history(
+    logs: Mapping[str, Sequence[float]],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    label: str = "loss",
+    title: str = "",
+    ax: "Axes | None" = None,
+) -> "Figure":
+    """Draw how the loss and the metrics went from epoch to epoch, and those of the validation beside them.
 
     Parameters
     ----------
@@ -95,6 +106,11 @@ def history(logs: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | 
         ``history.history`` of what `fit` returned.
     path : path, optional
         Where to save the picture; the ending says the format.
+    label : str
+        What the loss is, with its unit. Each metric has a panel of its own, under its name.
+    title : str
+    ax : matplotlib.axes.Axes, optional
+        Where to draw the loss alone, instead of all in a figure of its own.
 
     Returns
     -------
@@ -111,16 +127,18 @@ def history(logs: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | 
     """
     if not len(logs.get("loss", ())):
         raise ValueError("logs must be the history.history of what fit returned, with 'loss' for at least one epoch")
-    figure = _figure((7, 4))
-    axes = figure.subplots()
-    for name, text, colour in (("loss", "training", _TRUTH), ("val_loss", "validation", _FORECAST)):
-        if name in logs:
-            axes.plot(range(1, len(logs[name]) + 1), logs[name], color=colour, linewidth=1.8, label=text)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss")
-    _style(axes, numbers=True)
-    axes.legend(frameon=False, labelcolor=_TEXT)
-    return _finished(figure, path)
+    names = [name for name in logs if name == "loss" or not (ax or name.startswith("val_"))]
+    panels = _panels(ax, (7, 4 if len(names) == 1 else 0.8 + 2.2 * len(names)), len(names))
+    for axes, name in zip(panels, names, strict=True):
+        for number, (key, text) in enumerate(((name, "training"), (f"val_{name}", "validation"))):
+            if key in logs:
+                _drawing.curve(axes, range(1, len(logs[key]) + 1), logs[key], number, text)
+        axes.set_ylabel(label if name == "loss" else name)
+        _drawing.style(axes)
+    panels[-1].set_xlabel("epoch")
+    _drawing.title(panels[0], title)
+    _drawing.legend(panels[0])
+    return _drawing.finished(panels[0].figure, path)
 
 
 def gates(
@@ -165,51 +183,22 @@ def gates(
     if not -count <= n < count:
         raise ValueError(f"n is {n}, but the trace has {count} sequences")
     most = max(len(arrays) for arrays in shown.values())
-    figure = _figure((1.5 + 5.5 * len(shown), 1.6 + 1.25 * (1 + most)))
+    figure = _drawing.figure((1.5 + 5.5 * len(shown), 1.6 + 1.25 * (1 + most)))
     parts = figure.subfigures(1, len(shown), squeeze=False)[0]
     for part, (name, arrays) in zip(parts, shown.items(), strict=True):
-        part.suptitle(name, x=0.02, ha="left", fontsize=11, fontweight="bold", color=_TEXT)
-        _maps(part, {key: np.asarray(values[n]) for key, values in arrays.items()}, 1 + most)
+        part.suptitle(name, x=0.02, ha="left", fontsize=11, fontweight="bold", color=TEXT)
+        _drawing.maps(part, {key: np.asarray(values[n]) for key, values in arrays.items()}, 1 + most)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=_TEXT)
-    return _finished(figure, path)
-
-
-def _maps(figure: Any, arrays: Mapping[str, Array], rows: int) -> None:
-    """Draw a layer's arrays (T, H): lines of means over the units, and maps below them."""
-    names = {name: text for name, text in {**_GATES, **_STATES}.items() if name in arrays}
-    means, *maps = figure.subplots(rows, 1, sharex=True)
-    gates = [name for name in names if name in _GATES]
-    for name, colour in zip(gates or ["h"], _COLOURS, strict=False):
-        means.plot(arrays[name].mean(axis=1), color=colour, linewidth=1.6, label=name)
-    if gates:
-        means.set_ylim(-0.02, 1.02)
-    means.set_ylabel("mean of units")
-    _style(means, numbers=True)
-    means.legend(loc="upper left", bbox_to_anchor=(1, 1.05), frameon=False, labelcolor=_TEXT, handlelength=1, fontsize=9)
-    for axes, (name, text) in zip(maps, names.items(), strict=False):
-        reach = 1.0 if name in _GATES else max(1.0, float(np.abs(arrays[name]).max()))
-        low, colours = (0.0, "YlGnBu") if name in _GATES else (-reach, "RdBu_r")
-        image = axes.imshow(arrays[name].T, vmin=low, vmax=reach, cmap=colours, aspect="auto", interpolation="nearest")
-        axes.set_title(text, loc="left", fontsize=9, color=_TEXT, pad=3)
-        axes.set_ylabel("unit")
-        _style(axes, numbers=True)
-        axes.grid(False)
-        axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
-        bar = figure.colorbar(image, ax=axes, aspect=10, pad=0.01, ticks=[low, (low + reach) / 2, reach], format="%.2g")
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=0, colors=_TEXT, labelsize=8)
-    axes.set_xlabel("time step")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.tick_params(labelbottom=True)
-    for unused in maps[len(names) :]:
-        unused.remove()
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=TEXT)
+    return _drawing.finished(figure, path)
 
 
 def gradient_by_lag(
     norms: npt.ArrayLike | Mapping[str, npt.ArrayLike],
     title: str = "",
     path: str | os.PathLike[str] | None = None,
+    *,
+    ax: "Axes | None" = None,
 ) -> "Figure":
     """Draw how far back gradients reach: their norm by time lag, the median of the sequences with half of them around it.
 
@@ -221,6 +210,8 @@ def gradient_by_lag(
     title : str
     path : path, optional
         Where to save the picture; the ending says the format.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, instead of in a figure of its own.
 
     Returns
     -------
@@ -242,60 +233,29 @@ def gradient_by_lag(
             raise ValueError(f"norms{f' of {name}' if name else ''} must have shape (N, T) or (T,), not {values.shape}")
     if not curves:
         raise ValueError("norms must be of at least one model")
-    figure = _figure((7, 4))
-    axes = figure.subplots()
+    (axes,) = _panels(ax, (7, 4), 1)
     for i, (name, values) in enumerate(curves.items()):
-        shown, colour = np.where(values > 0, values, np.nan), _COLOURS[i % len(_COLOURS)]
+        shown, colour = np.where(values > 0, values, np.nan), _drawing.COLOURS[i % len(_drawing.COLOURS)]
         with_any = (values > 0).any(axis=0)
         lags = np.flatnonzero(with_any)
         low, middle, high = np.nanquantile(shown[:, with_any], (0.25, 0.5, 0.75), axis=0)
         axes.fill_between(lags, low, high, color=colour, alpha=0.16, linewidth=0)
-        axes.plot(lags, middle, color=colour, linewidth=1.8, label=name)
+        _drawing.curve(axes, lags, middle, i, name)
     axes.set_yscale("log")
     axes.set_xlabel("time lag k (steps)")
     axes.set_ylabel(r"gradient norm $\|\partial y_T\,/\,\partial x_{T-k}\|$")
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_TEXT)
-    _style(axes, numbers=True)
+    _drawing.style(axes)
+    _drawing.title(axes, title)
     if any(curves):
-        axes.legend(frameon=False, labelcolor=_TEXT)
-    return _finished(figure, path)
+        _drawing.legend(axes)
+    return _drawing.finished(axes.figure, path)
 
 
-def _figure(size: tuple[float, float]) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('pictures need matplotlib: pip install "numlstm[plot]"', name="matplotlib") from error
-    return Figure(figsize=size, layout="constrained", facecolor="white")
-
-
-def _finished(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
-    if path is not None:
-        figure.savefig(path, dpi=150)
-    return figure
-
-
-def _curves(axes: "Axes", times: Sequence[Any], truth: Array, forecast: Array, band: Array | None) -> None:
-    if band is not None:
-        axes.fill_between(times, *band, color=_FORECAST, alpha=0.16, linewidth=0, label="80 % of the errors in validation")
-    marker = "o" if len(truth) <= _CLOSE_UP else ""
-    axes.plot(times, truth, color=_TRUTH, linewidth=1.3, marker=marker, markersize=3.5, label="truth")
-    axes.plot(times, forecast, color=_FORECAST, linewidth=1.8, label="forecast")
-    axes.margins(x=0.01)
-
-
-def _style(axes: "Axes", numbers: bool) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_GRID)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, colors=_TEXT, labelsize=9)
-    axes.yaxis.label.set_color(_TEXT)
-    axes.xaxis.label.set_color(_TEXT)
-    if not numbers:
-        locator = AutoDateLocator(minticks=4, maxticks=10)
-        formatter = ConciseDateFormatter(locator, formats=_DATES, zero_formats=_FIRST_DATES, show_offset=False)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(formatter)
+def _panels(ax: "Axes | None", size: tuple[float, float], count: int) -> "list[Axes]":
+    """Return axes one above the other in a figure of this size, or the ones given."""
+    if ax is not None:
+        return [ax]
+    figure = _drawing.figure(size)
+    panels = list(figure.subplots(count, 1, squeeze=False)[:, 0])
+    figure.align_ylabels(panels)
+    return panels

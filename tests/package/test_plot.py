@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib, an extra")
 
+from matplotlib.figure import Figure
+
 from numlstm import plot
 
 DAYS = [datetime(2015, 1, 1) + timedelta(days=i) for i in range(100)]
@@ -15,14 +17,15 @@ def test_a_forecast_and_its_end_close_up(rng, tmp_path):
     truth = rng.normal(size=100)
     made = truth + 0.1
     path = tmp_path / "f.png"
-    figure = plot.forecast(truth, made, DAYS, (made - 1, made + 2), "temp (°C)", "Title", path)
+    figure = plot.forecast(truth, made, DAYS, (made - 1, made + 2), "temp (°C)", "Title", path, band_label="80 % range")
     whole, close_up = figure.axes
     for axes, count in ((whole, 100), (close_up, 60)):
         drawn = {line.get_label(): np.asarray(line.get_ydata(), float).tolist() for line in axes.lines}
         assert drawn == {"truth": truth[-count:].tolist(), "forecast": made[-count:].tolist()}
         assert axes.get_ylabel() == "temp (°C)"
+    assert close_up.get_xlabel() == "date"
     assert [text.get_text() for text in whole.get_legend().get_texts()] == [
-        "80 % of the errors in validation",
+        "80 % range",
         "truth",
         "forecast",
     ]
@@ -35,9 +38,36 @@ def test_a_forecast_and_its_end_close_up(rng, tmp_path):
 
 
 def test_a_short_forecast_without_dates():
-    figure = plot.forecast([1, 2], [2, 3])
-    assert [axes.lines[0].get_xdata().tolist() for axes in figure.axes] == [[0, 1], [0, 1]]
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["truth", "forecast"]
+    (axes,) = plot.forecast([1, 2], [2, 3]).axes
+    assert axes.lines[0].get_xdata().tolist() == [0, 1]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["truth", "forecast"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time step", "value")
+    assert plot.forecast([1, 2], [2, 3], [3, 4], time_label="week").axes[0].get_xlabel() == "week"
+
+
+def test_in_axes_that_are_given(rng):
+    figure = Figure()
+    axes = figure.subplots(1, 3)
+    truth = rng.normal(size=100)
+    assert plot.forecast(truth, truth, ax=axes[0]) is figure
+    assert plot.history({"loss": [2, 1], "mae": [1, 1], "val_mae": [1, 1]}, ax=axes[1], title="Loss") is figure
+    assert plot.gradient_by_lag([1, 0.1], ax=axes[2]) is figure
+    assert figure.axes == list(axes)
+    assert [len(each.lines) for each in axes] == [2, 1, 1]
+    assert axes[1].get_title(loc="left") == "Loss" and axes[1].get_ylabel() == "loss"
+
+
+def test_settings_and_backend_are_left_alone(run_python):
+    run_python(
+        "import sys, matplotlib, numpy as np\n"
+        "from numlstm import plot\n"
+        "before = matplotlib.rcParams.copy()\n"
+        "trace = {'gru': {name: np.ones((1, 3, 2)) for name in 'rznh'}}\n"
+        "plot.forecast([1, 2], [2, 3], path='forecast.png'), plot.history({'loss': [1]}, path='history.png')\n"
+        "plot.gates(trace, path='gates.png'), plot.gradient_by_lag([1], path='gradient.png')\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "assert [key for key in before if key != 'backend' and before[key] != matplotlib.rcParams[key]] == []"
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,11 +87,16 @@ def test_what_does_not_go_together(arguments, message):
 
 def test_a_history(tmp_path):
     path = tmp_path / "h.png"
-    (axes,) = plot.history({"loss": [3, 2], "val_loss": [4, 5], "mae": [1, 1]}, path).axes
-    drawn = {line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines}
-    assert drawn == {"training": ([1, 2], [3, 2]), "validation": ([1, 2], [4, 5])}
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
+    logs = {"loss": [3, 2], "mae": [1, 2], "val_loss": [4, 5], "val_mae": [6, 7]}
+    loss, mae = plot.history(logs, path, label="squared error (m²)").axes
+    for axes, (training, validation) in ((loss, ([3, 2], [4, 5])), (mae, ([1, 2], [6, 7]))):
+        drawn = {line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines}
+        assert drawn == {"training": ([1, 2], training), "validation": ([1, 2], validation)}
+        assert len({line.get_linestyle() for line in axes.lines}) == len({line.get_color() for line in axes.lines}) == 2
+    assert (loss.get_ylabel(), mae.get_ylabel(), mae.get_xlabel()) == ("squared error (m²)", "mae", "epoch")
     assert path.read_bytes().startswith(b"\x89PNG")
+    (axes,) = plot.history({"loss": [3]}).axes
+    assert axes.lines[0].get_marker() == "o"  # a line through one point would not be seen
     with pytest.raises(ValueError, match=r"with 'loss' for at least one epoch$"):
         plot.history({"loss": []})
 
