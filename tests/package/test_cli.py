@@ -124,15 +124,16 @@ def test_the_best_epoch_is_the_last_one_allowed(waves, monkeypatch, capsys, loss
 
 def test_forecasts_in_the_picture_do_not_overlap(waves, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(plot, "forecast", lambda *arguments: drawn.update(enumerate(arguments)))
+    monkeypatch.setattr(plot, "forecast", lambda *arguments, **words: drawn.update({**dict(enumerate(arguments)), **words}))
     assert cli.main(["train", str(waves), "--target", "b", "--horizon", "2", *SMALL]) == 0
-    truth, made, times, band, label, title, path = drawn.values()
+    truth, made, times, band, label, title, path, *words = drawn.values()
     assert times == list(range(97, 121))
     assert truth.tolist() == [float(f"{np.cos(i / 3):.6f}") for i in range(96, 120)]
     assert (band[0] < band[1]).all()
     np.testing.assert_allclose((band[1] - band[0])[::2], (band[1] - band[0])[0])
     assert made.shape == truth.shape
     assert (label, title, path.name) == ("b", "waves: b up to 2 rows ahead, 97 to 120", "forecast.png")
+    assert words == ["row", "80 % of the errors in validation"]
 
 
 def test_without_matplotlib(waves, monkeypatch, capsys):
