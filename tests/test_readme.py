@@ -17,6 +17,8 @@ def test_there_are_blocks():
     assert len(PYTHON) >= 3 and len(SHELL) >= 3
 
 
+# Keras makes arrays of PyTorch's tensors in a way of which NumPy 2 warns.
+_QUIET = "import warnings; warnings.filterwarnings('ignore', '__array__ implementation')\n"
 LIBRARIES = "torch", "keras", "onnx", "onnxruntime"  # each an extra of its own, and not in `test`
 
 
@@ -25,7 +27,7 @@ def test_python_runs(run_python, number):
     for library in re.findall(r"^(?:import|from) (\w+)", PYTHON[number], re.M):
         if library in LIBRARIES:
             pytest.importorskip(library, reason=f"{library} is not installed; .ci/run has it beside the wheel")
-    run_python(PYTHON[number], KERAS_BACKEND="torch")
+    run_python(_QUIET + PYTHON[number], KERAS_BACKEND="torch")
 
 
 def test_commands_run(run_python, tmp_path):

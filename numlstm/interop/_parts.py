@@ -59,7 +59,7 @@ def refuse(what: str, problems: Iterable[str]) -> None:
 
 
 def sequential(parts: Sequence[Part], dtype: np.dtype[Any]) -> Sequential:
-    """Return the model of these layers, with their parameters."""
+    """Return the model of these layers, with their parameters and any number of steps."""
     layers = [part.make(**part.options) for part in parts]
     model = Sequential(dtype=dtype)
     shape = _first_shape(layers, parts)
