@@ -1,8 +1,8 @@
 """Gradients of the weights: sums over batch and time, split over outputs and never over the sum.
 
 Each element of dW is one chain over batch and time, in an order that neither the thread count nor the windows change: groups
-of steps, from the last to the first, and within a group row after row. The products are computed transposed,
-``dW' = [x | 1 | h]' dz``, because dz is padded to whole vectors: there are no column tails.
+of steps, from the last to the first, and within a group row after row, in the order of `ragged`. The products are computed
+transposed, ``dW' = [x | 1 | h]' dz``, because dz is padded to whole vectors: there are no column tails.
 
 A task is one panel of dz against a chunk of the rows of dW'. Both operands of a stretch of the sum are first copied to where
 they are contiguous, and a few tasks go through the stretch together. Without that, at H = 1024 the strides are powers of two
@@ -10,6 +10,7 @@ that meet in the same cache sets: 124 instead of 280 GFLOP/s.
 """
 
 from .compiling import jit
+from .ragged import end_of, row_of
 from .simd import advance, constant, constant_row, copy, fma, lanes, load, load_element, pointer, stack_array, store
 from .tile import VECTORS, Left, Out, Right, panel_product
 from .transpose import transpose_square
@@ -39,7 +40,7 @@ def first_slot(rows):
 
 
 @jit
-def gradient_tasks(tile, parts, window, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add, start, stop):
+def gradient_tasks(tile, parts, window, ragged, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add, start, stop):
     """Compute the gradients of tasks `start` to `stop`, from one window of the steps (sweeps.Window) after the other.
 
     Of several windows the last comes first; the sums go from one to the next, and are written with the one from step 0 on.
@@ -57,18 +58,19 @@ def gradient_tasks(tile, parts, window, rows, dz, x, y, h0, sums, copies, dW_ih,
     panels = sums.shape[0]
     chunks = chunk_count(total, panels)
     part = -(-start * parts // (panels * chunks))  # which begins at total * part // parts: another for each that has tasks
-    pairs = (window.stop - window.start) * x.shape[0]
     task = start
     while task < stop:
         chunk, panel = task // panels, task % panels
         together = min(TOGETHER, stop - task, panels - panel)
         r0, r1 = total * chunk // chunks, total * (chunk + 1) // chunks
-        for first in range(0, pairs, SUMMED):
-            last = min(pairs, first + SUMMED)
-            _copy_rows(copies, part, window, x, y, h0, first, last, r0, r1)
-            begins = window.stop == x.shape[1] and first == 0
+        pair = _first(window)
+        for first in range(0, window.pairs, SUMMED):
+            count = min(window.pairs - first, SUMMED)
+            following = _copy_rows(copies, part, window, ragged, x, y, h0, pair, count, r0, r1)
+            begins = window.stop == window.steps and first == 0
             for p in range(panel, panel + together):
-                _add_products(tile, window, rows, dz, copies, part, sums, p, x.shape[2], r0, r1, first, last, begins)
+                _add_products(tile, window, ragged, rows, dz, copies, part, sums, p, x.shape[2], r0, r1, pair, count, begins)
+            pair = following
         if window.start == 0:
             for p in range(panel, panel + together):
                 _write_gradients(sums, rows, dz, p, r0, r1, dW_ih, dW_hh, db, add)
@@ -76,45 +78,42 @@ def gradient_tasks(tile, parts, window, rows, dz, x, y, h0, sums, copies, dW_ih,
 
 
 @jit
-def _pair(window, rows, index):
-    """Return the row and the step of pair `index` of a window, in the order of the sums."""
-    group = (window.stop - 1) // GROUP * GROUP
-    steps = window.stop - group
-    if index >= rows * steps:
-        index -= rows * steps
-        group -= (index // (rows * GROUP) + 1) * GROUP
-        index, steps = index % (rows * GROUP), GROUP
-    return index // steps, group + index % steps
+def _first(window):
+    """Return the row and the step that the sums over a window begin with."""
+    return 0, (window.stop - 1) // GROUP * GROUP
 
 
 @jit
-def _next(window, rows, n, t):
+def _next(window, ragged, rows, n, t):
     """Return the pair after (n, t)."""
     t += 1
-    if t % GROUP > 0 and t < window.stop:
+    if t % GROUP > 0 and t < end_of(ragged, window, n):
         return n, t
     group = (t - 1) // GROUP * GROUP
-    return (n + 1, group) if n + 1 < rows else (0, group - GROUP)
+    return (n + 1, group) if n + 1 < rows and end_of(ragged, window, n + 1) > group else (0, group - GROUP)
 
 
 @jit
-def _copy_rows(copies, part, window, x, y, h0, first, last, r0, r1):
-    """Copy columns r0 to r1 of [x | 1 | h] of the pairs `first` to `last`; h is the state before the step."""
+def _copy_rows(copies, part, window, ragged, x, y, h0, pair, count, r0, r1):
+    """Copy columns r0 to r1 of [x | 1 | h] of `count` pairs from `pair` on; h is the state before the step.
+
+    Return the pair that follows.
+    """
     steps, inputs, hidden = x.shape[1], x.shape[2], y.shape[2]
-    count = r1 - r0
     x_end, h_start = min(r1, inputs), max(r0, inputs + 1)
-    n, t = _pair(window, x.shape[0], first)
-    for pair in range(first, last):
-        row = pointer(copies, part * SUMMED * CHUNK + (pair - first) * count)
+    n, t = pair
+    for i in range(count):
+        row, at = pointer(copies, part * SUMMED * CHUNK + i * (r1 - r0)), row_of(ragged, n)
         if r0 < x_end:
-            copy(pointer(x, (n * steps + t) * inputs + r0), row, x_end - r0)
+            copy(pointer(x, (at * steps + t) * inputs + r0), row, x_end - r0)
         if r0 <= inputs and r1 > inputs:
             copy(constant_row(x, 1), advance(row, inputs - r0), 1)
         if h_start < r1:
-            y_at = (n * y.shape[1] + t - 1 - window.y_start) * hidden
-            before = pointer(h0, n * hidden) if t == window.start else pointer(y, y_at)
+            y_at = (at * y.shape[1] + t - 1 - window.y_start) * hidden
+            before = pointer(h0, at * hidden) if t == window.start else pointer(y, y_at)
             copy(advance(before, h_start - inputs - 1), advance(row, h_start - r0), r1 - h_start)
-        n, t = _next(window, x.shape[0], n, t)
+        n, t = _next(window, ragged, x.shape[0], n, t)
+    return n, t
 
 
 @jit
@@ -127,8 +126,8 @@ def _vectors(rows, dz, panel):
 
 
 @jit
-def _add_products(tile, window, rows, dz, copies, part, sums, panel, inputs, r0, r1, first, last, begins):
-    """Add the products of the pairs `first` to `last`, copied by _copy_rows, to rows r0 to r1 of one panel of `sums`."""
+def _add_products(tile, window, ragged, rows, dz, copies, part, sums, panel, inputs, r0, r1, pair, count, begins):
+    """Add the products of `count` pairs from `pair` on, copied by _copy_rows, to rows r0 to r1 of one panel of `sums`."""
     width = lanes(dz)
     v0, v1 = _vectors(rows, dz, panel)
     size, numbers = (v1 - v0) * width, dz.shape[2] * dz.shape[3]
@@ -139,15 +138,15 @@ def _add_products(tile, window, rows, dz, copies, part, sums, panel, inputs, r0,
     if a >= b:
         return
     panel_copy = stack_array(dz, PANEL_COPY)
-    n, t = _pair(window, dz.shape[0], first)
-    for pair in range(first, last):
+    n, t = pair
+    for i in range(count):
         place = (n * dz.shape[1] + t - window.start) * numbers + v0 * width
-        copy(pointer(dz, place), pointer(panel_copy, (pair - first) * size), size)
-        n, t = _next(window, dz.shape[0], n, t)
+        copy(pointer(dz, place), pointer(panel_copy, i * size), size)
+        n, t = _next(window, ragged, dz.shape[0], n, t)
     out = Out(pointer(sums, (panel * sums.shape[1] + a) * VECTORS * width), VECTORS * width, width)
     init = Out(constant_row(dz, 0), 0, width) if begins else out
     left = Left(pointer(copies, part * SUMMED * CHUNK + a - r0), 1, r1 - r0, 0)
-    panel_product(tile, b - a, v1 - v0, out, init, left, Right(pointer(panel_copy, 0), size, 0), last - first, 1)
+    panel_product(tile, b - a, v1 - v0, out, init, left, Right(pointer(panel_copy, 0), size, 0), count, 1)
 
 
 @jit
@@ -192,28 +191,28 @@ def _write_transposed(sums, at, first, last, gradient, skipped, row, valid, add)
 
 
 @jit
-def peephole_sums(tile, window, peepholes, batch, dz, c, sums, dp, add, start, stop):
+def peephole_sums(tile, window, ragged, peepholes, dz, c, sums, dp, add, start, stop):
     """Compute the gradients of peepholes of the vectors of units `start` to `stop`, as `gradient_tasks` does.
 
-    peepholes : (P, 2), cells.Cell.peepholes; batch : (N, T)
+    peepholes : (P, 2), cells.Cell.peepholes
     dz : (N, S, slots, H'); c : (N, S+1, states, H'); sums : (P, H')  workspace; dp : (P H,)  written or accumulated into
     """
     width, units = lanes(dz), dz.shape[3]
     hidden = dp.shape[0] // peepholes.shape[0]
-    rows, steps = batch
+    rows = dz.shape[0]
     z_step, c_step = dz.shape[2] * units, c.shape[2] * units
     for k in range(peepholes.shape[0]):
         for j in range(start * width, stop * width, width):
             total = load(sums, k * units + j)
-            if window.stop == steps:
+            if window.stop == window.steps:
                 total = constant(total, 0)
-            n, t = _pair(window, rows, 0)
-            for _ in range((window.stop - window.start) * rows):
+            n, t = _first(window)
+            for _ in range(window.pairs):
                 slot = t - window.start
                 gradient = load(dz, (n * dz.shape[1] + slot) * z_step + peepholes[k, 0] * units + j)
                 state = load(c, (n * c.shape[1] + slot + peepholes[k, 1]) * c_step + j)
                 total = fma(gradient, state, total)
-                n, t = _next(window, rows, n, t)
+                n, t = _next(window, ragged, rows, n, t)
             store(sums, k * units + j, total)
             if window.start == 0:
                 for lane in range(min(width, hidden - j)):

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import target
 from .compiling import jit
+from .ragged import row_of
 from .simd import copy, lanes, load_first, pointer, store
 from .transpose import transpose_square
 
@@ -118,18 +119,21 @@ def pad_row(values, start, count, padded, row):
 
 
 @jit
-def pad_states(states, rows, padded, start, step):
-    """Write states (N, H), or zeros for (0, H), to `rows` rows of H' elements, `step` elements apart from `start` on."""
+def pad_states(ragged, states, rows, padded, start, step):
+    """Write states (N, H), or zeros for (0, H), to `rows` rows of H' elements, `step` elements apart from `start` on.
+
+    ragged : in whose order the rows are
+    """
     width, hidden = lanes(padded), states.shape[1]
     for n in range(rows):
         for j in range(0, hidden, width):
             count = hidden - j if states.shape[0] > 0 else 0
-            store(padded, start + n * step + j, load_first(states, n * hidden + j, count))
+            store(padded, start + n * step + j, load_first(states, row_of(ragged, n) * hidden + j, count))
 
 
 @jit
-def copy_states(source, start, step, states):
-    """Write states (N, H) from rows that begin `step` elements apart, the first one `start` elements on."""
+def copy_states(ragged, source, start, step, states):
+    """Write states (N, H) from rows in the order of `ragged`, `step` elements apart, the first one `start` elements on."""
     hidden = states.shape[1]
     for n in range(states.shape[0]):
-        copy(pointer(source, start + n * step), pointer(states, n * hidden), hidden)
+        copy(pointer(source, start + n * step), pointer(states, row_of(ragged, n) * hidden), hidden)

@@ -14,9 +14,10 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
 from . import activations, dropout, embedding, gradients, layout, losses, products, sweeps, updates
-from .compiling import CFunction, entry
+from .compiling import CFunction, entry, jit
 from .helpers import call_part
-from .simd import INT, int_constant, lanes
+from .ragged import end_of, row_of
+from .simd import INT, copy, int_constant, lanes, pointer
 
 _BYTES = ir.IntType(8).as_pointer()
 _KERNEL = ir.FunctionType(ir.VoidType(), [_BYTES, INT, INT])
@@ -107,47 +108,69 @@ def _deal(typingctx, kernel, runtime, work, total, arguments):
     return signature(types.void, kernel, runtime, work, types.intp, arguments), emit
 
 
+@jit
+def _begin(ragged, first, h, c):
+    """Bring the states before a window to slot 0 of c; of a ragged batch, h to the first half of `h`."""
+    batch, states, units = c.shape[0], c.shape[2], c.shape[3]
+    for k in range(states):
+        layout.pad_states(ragged, first[1 + k], batch, c, k * units, c.shape[1] * states * units)
+    if ragged.shape[1] > 0:
+        hidden = h.shape[1]
+        for n in range(batch):
+            copy(pointer(first[0], row_of(ragged, n) * hidden), pointer(h, n * hidden), hidden)
+
+
+@jit
+def _end(window, ragged, first, y, c, keep, last):
+    """Write the states after a window, those before it of rows that had ended."""
+    hidden, states, units = y.shape[2], c.shape[2], c.shape[3]
+    for n in range(y.shape[0]):
+        row, steps = row_of(ragged, n), end_of(ragged, window, n) - window.start
+        if last[0].shape[0] > 0:
+            y_at = (row * y.shape[1] + window.start + steps - 1 - window.y_start) * hidden
+            h = pointer(y, y_at) if steps > 0 else pointer(first[0], row * hidden)
+            copy(h, pointer(last[0], row * hidden), hidden)
+        for k in range(states):
+            if last[1 + k].shape[0] > 0:
+                at = ((n * c.shape[1] + (steps if keep else 0)) * states + k) * units
+                copy(pointer(c, at), pointer(last[1 + k], row * hidden), hidden)
+
+
 @entry
-def forward(runtime, team, recurrent, window, cell, x, first, y, last, c, z, keep):
+def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last, c, z, keep):
     """sweeps.forward_part over the batch, or by a team.
 
     recurrent : tile.panel_product_address of cell.h's dtype
-    window : (3,) integers, the fields of sweeps.Window
+    window : (5,) integers, the fields of sweeps.Window; ragged : as ragged.py describes it
     first : (h, ..), (N, H) each, h and the cell's states before the window
+    h : (2N, H)  workspace; (0, H) for a full batch
     last : (h, ..), (N, H)  written: those after the window; (0, H) to leave one out
     """
-    start, stop, y_start = window
-    batch, y_steps, hidden = y.shape
-    states, units = c.shape[2], c.shape[3]
-    c_row = c.shape[1] * states * units
-    for k in range(states):
-        layout.pad_states(first[1 + k], batch, c, k * units, c_row)
-    if batch > 0 and stop > start:
+    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    _begin(ragged, first, h, c)
+    batch = y.shape[0]
+    if batch > 0 and now.stop > now.start:
         parts = runtime[PARTS]
-        total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
-        arguments = (recurrent, team, threads, sweeps.Window(start, stop, y_start), cell, x, first[0], y, c, z, keep)
+        total, threads = now.pairs if ragged.shape[1] > 0 else batch, min(parts, runtime[THREADS])
+        total = parts if team.size > 0 else total
+        h0 = h if ragged.shape[1] > 0 else first[0]
+        arguments = (recurrent, team, threads, now, ragged, cell, x, h0, y, c, z, keep)
         _deal(sweeps.forward_part, runtime, 0, total, arguments)
-        layout.copy_states(y, (stop - 1 - y_start) * hidden, y_steps * hidden, last[0])
-    else:
-        layout.copy_states(first[0], 0, hidden, last[0])
-    c_last = (stop - start if keep else 0) * states * units
-    for k in range(states):
-        layout.copy_states(c, c_last + k * units, c_row, last[1 + k])
+    _end(now, ragged, first, y, c, keep, last)
 
 
 @entry
-def recompute(runtime, window, cell, x, first, y, c, z):
+def recompute(runtime, window, ragged, cell, x, first, h, y, c, z):
     """sweeps.recompute_part over the panels of hidden units; arguments as for `forward`."""
-    states, units = c.shape[2], c.shape[3]
-    for k in range(states):
-        layout.pad_states(first[1 + k], y.shape[0], c, k * units, c.shape[1] * states * units)
-    arguments = (sweeps.Window(window[0], window[1], window[2]), cell, x, first[0], y, c, z)
-    _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], arguments)
+    _begin(ragged, first, h, c)
+    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    h0 = h if ragged.shape[1] > 0 else first[0]
+    _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], (now, ragged, cell, x, h0, y, c, z))
 
 
 @entry
-def backward(runtime, team, window, cell, weights, orders, packed, dy, last, first, work, c, z, dx):
-    """sweeps.backward_part over the batch, or by a team, once the weights are packed: with the window that ends with x.
+def backward(runtime, team, window, ragged, cell, weights, orders, packed, dy, last, first, work, c, z, dx):
+    """sweeps.backward_part over the batch, or by a team, once the weights are packed: with the last window.
 
     runtime : parts of the sweep and of the packing
     weights : W_ih and W_hh; packed : w and u, written
@@ -156,23 +179,23 @@ def backward(runtime, team, window, cell, weights, orders, packed, dy, last, fir
     first : (dh, ..), (N, H)  written: those before the window; (0, H) to leave them out
     work : (N, H'), of h, and (N, states, H'), workspace
     """
-    start, stop, y_start = window
+    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
     batch, states, units = z.shape[0], c.shape[2], z.shape[3]
-    layout.pad_states(last[0], batch, work[0], 0, units)
+    layout.pad_states(ragged, last[0], batch, work[0], 0, units)
     for k in range(states):
-        layout.pad_states(last[1 + k], batch, work[1], k * units, states * units)
-    if batch > 0 and stop > start:
-        if stop == dx.shape[1]:
+        layout.pad_states(ragged, last[1 + k], batch, work[1], k * units, states * units)
+    if batch > 0 and now.stop > now.start:
+        if now.stop == now.steps:
             _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], orders[0], packed[0]))
             _deal(layout.pack_columns, runtime, 1, packed[1].shape[0], (weights[1], orders[1], packed[1]))
         parts = runtime[PARTS]
-        total, threads = parts if team.size > 0 else batch, min(parts, runtime[THREADS])
-        steps = sweeps.Window(start, stop, y_start)
-        arguments = (team, threads, steps, cell, packed[1], packed[0], dy, work[0], work[1], c, z, dx)
+        total, threads = now.pairs if ragged.shape[1] > 0 else batch, min(parts, runtime[THREADS])
+        total = parts if team.size > 0 else total
+        arguments = (team, threads, now, ragged, cell, packed[1], packed[0], dy, work[0], work[1], c, z, dx)
         _deal(sweeps.backward_part, runtime, 0, total, arguments)
-    layout.copy_states(work[0], 0, units, first[0])
+    layout.copy_states(ragged, work[0], 0, units, first[0])
     for k in range(states):
-        layout.copy_states(work[1], k * units, states * units, first[1 + k])
+        layout.copy_states(ragged, work[1], k * units, states * units, first[1 + k])
 
 
 @entry
@@ -191,20 +214,19 @@ def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, cell):
 
 
 @entry
-def weight_gradients(runtime, window, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
+def weight_gradients(runtime, window, ragged, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
-    steps = sweeps.Window(window[0], window[1], window[2])
-    arguments = (runtime[PARTS], steps, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add)
+    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    arguments = (runtime[PARTS], now, ragged, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add)
     _deal(gradients.gradient_tasks, runtime, 0, total, arguments)
 
 
 @entry
-def peephole_gradients(runtime, window, peepholes, dz, c, steps, sums, dp, add):
-    """gradients.peephole_sums over the vectors of units; `steps` is how many there are in all windows."""
-    now = sweeps.Window(window[0], window[1], window[2])
-    arguments = (now, peepholes, (dz.shape[0], steps), dz, c, sums, dp, add)
-    _deal(gradients.peephole_sums, runtime, 0, dz.shape[3] // lanes(dz), arguments)
+def peephole_gradients(runtime, window, ragged, peepholes, dz, c, sums, dp, add):
+    """gradients.peephole_sums over the vectors of units."""
+    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    _deal(gradients.peephole_sums, runtime, 0, dz.shape[3] // lanes(dz), (now, ragged, peepholes, dz, c, sums, dp, add))
 
 
 @entry

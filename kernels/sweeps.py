@@ -2,7 +2,7 @@
 
 A part is a range of batch rows, which are independent, or, where rows are too few for that, a range of hidden units of all
 rows: then the parts meet after every step. Any split gives the same bits. The caller hands over everything; nothing is
-allocated.
+allocated. Sequences may differ in length: see `ragged`, which all functions here take in the form that is described there.
 
 A pass runs over a window of the steps: x, dy and dx hold all steps, c and z those of the window, y those from a step of its
 own on. So a sequence can be taken in pieces, for each of which what a backward pass needs is computed again.
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from .cells import cell_backward, cell_forward, load_slots, load_states, places, store_all
 from .compiling import jit
 from .products import packed_product
+from .ragged import end_of, row_of, rows_at, rows_of_part
 from .simd import constant_row, lanes, load, load_first, pointer, store, store_first
 from .team import join, meet
-from .tile import VECTORS, Left, Out, Right, panel_product
+from .tile import ROWS, VECTORS, Left, Out, Right, panel_product
 
 # Steps are taken in blocks: what a block leaves behind is read again while it is still in the second-level cache. A block
 # has at least so many rows times steps that the input weights, read once a block, do not slow it down.
@@ -24,18 +25,23 @@ BLOCK_ROWS = 64
 
 
 class Window(NamedTuple):
-    """Steps `start` to `stop` of a sequence, of which y holds those from `y_start` on."""
+    """Steps `start` to `stop` of `steps` that the longest sequence has, which are `pairs` of a row and a step.
+
+    y holds those from `y_start` on.
+    """
 
     start: Any
     stop: Any
     y_start: Any
+    steps: Any
+    pairs: Any
 
 
 @jit
-def block_steps(rows, numbers):
+def block_steps(rows, numbers, least):
     """Return how many steps of `rows` sequences make up a block, with so many numbers in the slots of a step."""
     rows = max(1, rows)
-    return max(BLOCK_ELEMENTS // (rows * numbers), BLOCK_ROWS // rows, 1)
+    return max(BLOCK_ELEMENTS // (rows * numbers), BLOCK_ROWS // rows, least)
 
 
 @jit
@@ -44,15 +50,16 @@ def _share(total, parts, part):
 
 
 @jit
-def forward_part(tile, recurrent, team, threads, window, cell, x, h0, y, c, z, keep, start, stop):
-    """Run a part of one layer over time: rows `start` to `stop`, or as a member of a team some hidden units of all rows.
+def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, y, c, z, keep, start, stop):
+    """Run a part of one layer over time: rows (ragged.rows_of_part), or as a member of a team some hidden units of all.
 
     recurrent : address of the panel product for cell.h, as `tile` is for cell.x
     team : team.new_team; empty for none
     threads : how many members the team can be expected to have
     window : Window of S steps
     cell : packed parameters (cells.Cell)
-    x : (N, T, I); h0 : (N, H), the state before the window
+    x : (N, T, I)
+    h0 : (N, H), the state before the window; of a ragged batch (2N, H), with it in the first N rows by length, overwritten
     y : (N, S or more, H)  written: h of every step
     c : (N, S+1, states, H') with `keep`, else (N, 1, states, H')  the first holds the initial ones; what follows is written
     z : (N, S, slots, H') with `keep`, else (N, any number of steps, slots, H')  written: what the cell keeps
@@ -61,16 +68,21 @@ def forward_part(tile, recurrent, team, threads, window, cell, x, h0, y, c, z, k
     rank, members = join(team, threads)
     if rank < 0:
         return
-    if team.size > 0:
-        start, stop = 0, x.shape[0]
+    start, stop = (0, x.shape[0]) if team.size > 0 else rows_of_part(ragged, start, stop)
+    if start == stop:
+        return
     p0, p1 = _share(cell.h.shape[0], members, rank)
-    block = block_steps(stop - start, z.shape[2] * z.shape[3]) if keep else z.shape[1]
-    for t0 in range(window.start, window.stop, block):
-        t1 = min(window.stop, t0 + block)
+    least = 1 if ragged.shape[1] == 0 else ROWS  # rows lie anywhere: tiles run along time alone
+    block = block_steps(stop - start, z.shape[2] * z.shape[3], least) if keep else z.shape[1]
+    end, rows = end_of(ragged, window, start), stop
+    for t0 in range(window.start, end, block):
+        t1 = min(end, t0 + block)
         first = window.start if keep else t0  # the step that slot 0 of z holds
-        _project_inputs(tile, cell, x, z, first, t0, t1, start, stop, p0, p1)
+        rows = rows_at(ragged, t0, start, rows)
+        _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, rows, p0, p1)
         for t in range(t0, t1):
-            _forward_step(recurrent, window, cell, h0, y, c, z, t - first, keep, t, start, stop, p0, p1)
+            rows = rows_at(ragged, t, start, rows)
+            _forward_step(recurrent, window, ragged, cell, h0, y, c, z, t - first, keep, t, start, rows, p0, p1)
             meet(team, members, t + 1 - window.start)
 
 
@@ -83,7 +95,7 @@ def _panel(cell, p, units, width):
 
 
 @jit
-def _project_inputs(tile, cell, x, z, first, t0, t1, start, stop, p0, p1):
+def _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, stop, p0, p1):
     """Begin z with ``x W + b``, panels p0 to p1 of steps t0 to t1; tiles run along the longer of time and batch."""
     width, to = lanes(x), places(cell)
     steps, inputs = x.shape[1], x.shape[2]
@@ -94,11 +106,12 @@ def _project_inputs(tile, cell, x, z, first, t0, t1, start, stop, p0, p1):
         vectors, at = to.x_count * some, to.x_first * units + j
         right = Right(pointer(cell.x, p * inputs * cell.x.shape[2]), cell.x.shape[2], 0)
         init = Out(pointer(cell.b, at), 0, apart)
-        if t1 - t0 >= stop - start:
+        if ragged.shape[1] > 0 or t1 - t0 >= stop - start:
             for n in range(start, stop):
+                count = min(t1, end_of(ragged, window, n)) - t0
                 out = Out(pointer(z, n * z_row + (t0 - first) * z_step + at), z_step, apart)
-                left = Left(pointer(x, (n * steps + t0) * inputs), inputs, 1, 0)
-                panel_product(tile, t1 - t0, vectors, out, init, left, right, inputs, 1)
+                left = Left(pointer(x, (row_of(ragged, n) * steps + t0) * inputs), inputs, 1, 0)
+                panel_product(tile, count, vectors, out, init, left, right, inputs, 1)
         else:
             for t in range(t0, t1):
                 out = Out(pointer(z, start * z_row + (t - first) * z_step + at), z_row, apart)
@@ -108,69 +121,73 @@ def _project_inputs(tile, cell, x, z, first, t0, t1, start, stop, p0, p1):
             if slot < to.x_first or slot >= to.x_first + to.x_count:  # of the bias alone
                 bias = load(cell.b, slot * units + j)
                 for n in range(start, stop):
-                    for t in range(t0, t1):
+                    for t in range(t0, min(t1, end_of(ragged, window, n))):
                         store(z, n * z_row + (t - first) * z_step + slot * units + j, bias)
 
 
 @jit
-def _forward_step(recurrent, window, cell, h0, y, c, z, slot, keep, t, start, stop, p0, p1):
+def _forward_step(recurrent, window, ragged, cell, h0, y, c, z, slot, keep, t, start, stop, p0, p1):
     """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time."""
     width, to = lanes(y), places(cell)
     hidden, units = y.shape[2], z.shape[3]
     y_row, y_at = y.shape[1] * hidden, (t - window.y_start) * hidden
     z_row, z_at = z.shape[1] * to.slots * units, slot * to.slots * units
     c_row, c_step = c.shape[1] * to.states * units, to.states * units if keep else 0
+    half = (t - window.start) % 2 * y.shape[0]  # of h0, where h of the step before is if y has another order
     for p in range(p0, p1):
         j, some, apart = _panel(cell, p, units, width)
         out = Out(pointer(z, start * z_row + z_at + to.h_first * units + j), z_row, apart)
         right = Right(pointer(cell.h, p * hidden * cell.h.shape[2]), cell.h.shape[2], 0)
-        if t == window.start:
-            left = Left(pointer(h0, start * hidden), hidden, 1, 0)
+        if t == window.start or ragged.shape[1] > 0:
+            left = Left(pointer(h0, (half + start) * hidden), hidden, 1, 0)
         else:
             left = Left(pointer(y, start * y_row + y_at - hidden), y_row, 1, 0)
         panel_product(recurrent, stop - start, to.h_count * some, out, out, left, right, hidden, 1)
         for n in range(start, stop):
-            c_at = n * c_row + (t - window.start) * c_step + j
+            c_at, y_to = n * c_row + (t - window.start) * c_step + j, row_of(ragged, n) * y_row + y_at
             for unit in range(j, j + some * width, width):
                 at, state_at = n * z_row + z_at + unit, c_at + unit - j
                 slots, before = load_slots(cell, z, at, units), load_states(cell, c, state_at, units)
                 kept, after, h = cell_forward(cell, unit, slots, before)
                 store_all(c, state_at + c_step, units, after)
-                store_first(y, n * y_row + y_at + unit, h, hidden - unit)
+                store_first(y, y_to + unit, h, hidden - unit)
+                if ragged.shape[1] > 0:
+                    store_first(h0, (y.shape[0] - half + n) * hidden + unit, h, hidden - unit)
                 if keep:
                     store_all(z, at, units, kept)
 
 
 @jit
-def recompute_part(tile, window, cell, x, h0, y, c, z, p0, p1):
+def recompute_part(tile, window, ragged, cell, x, h0, y, c, z, p0, p1):
     """Compute the gates of a window once more from the outputs, which are known: panels p0 to p1 of hidden units.
 
     Without a step that waits for the one before, the products run along time as well as the batch. Arguments are those of
     forward_part with `keep`, except that y is read; c and z get the same bits.
     """
-    rows, first, hidden, to = x.shape[0], window.start, y.shape[2], places(cell)
+    rows, first, hidden, to = rows_at(ragged, window.start, 0, x.shape[0]), window.start, y.shape[2], places(cell)
     width, units, steps = lanes(y), z.shape[3], window.stop - window.start
     z_step, z_row, y_row = to.slots * units, z.shape[1] * to.slots * units, y.shape[1] * hidden
     y_at, c_step = (first - window.y_start) * hidden, to.states * units
-    _project_inputs(tile, cell, x, z, first, first, window.stop, 0, rows, p0, p1)
+    _project_inputs(tile, window, ragged, cell, x, z, first, first, window.stop, 0, rows, p0, p1)
     for p in range(p0, p1):
         j, some, apart = _panel(cell, p, units, width)
         vectors, at = to.h_count * some, to.h_first * units + j
         right = Right(pointer(cell.h, p * hidden * cell.h.shape[2]), cell.h.shape[2], 0)
         out = Out(pointer(z, at), z_row, apart)
         panel_product(tile, rows, vectors, out, out, Left(pointer(h0, 0), hidden, 1, 0), right, hidden, 1)
-        if steps > rows:
+        if ragged.shape[1] > 0 or steps > rows:
             for n in range(rows):
+                count = end_of(ragged, window, n) - first - 1
                 out = Out(pointer(z, n * z_row + z_step + at), z_step, apart)
-                left = Left(pointer(y, n * y_row + y_at), hidden, 1, 0)
-                panel_product(tile, steps - 1, vectors, out, out, left, right, hidden, 1)
+                left = Left(pointer(y, row_of(ragged, n) * y_row + y_at), hidden, 1, 0)
+                panel_product(tile, count, vectors, out, out, left, right, hidden, 1)
         else:
             for t in range(1, steps):
                 out = Out(pointer(z, t * z_step + at), z_row, apart)
                 left = Left(pointer(y, y_at + (t - 1) * hidden), y_row, 1, 0)
                 panel_product(tile, rows, vectors, out, out, left, right, hidden, 1)
         for n in range(rows):
-            for t in range(steps):
+            for t in range(end_of(ragged, window, n) - first):
                 for unit in range(j, j + some * width, width):
                     at, state_at = n * z_row + t * z_step + unit, (n * c.shape[1] + t) * c_step + unit
                     slots, before = load_slots(cell, z, at, units), load_states(cell, c, state_at, units)
@@ -180,10 +197,10 @@ def recompute_part(tile, window, cell, x, h0, y, c, z, p0, p1):
 
 
 @jit
-def backward_part(tile, team, threads, window, cell, u, w, dy, dh, dc, c, z, dx, start, stop):
-    """Run a part of one layer back through time: rows `start` to `stop`, or as a member of a team some units of all rows.
+def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c, z, dx, start, stop):
+    """Run a part of one layer back through time: some rows, or as a member of a team some units of all rows.
 
-    team, threads, window : as in forward_part
+    team, threads, window, start, stop : as in forward_part
     u : recurrent weights (G H, H) and w : input weights (G H, I), by layout.pack_columns, gates in the order of their slots
     dy : (N, T, H), or (1, 1, H) where it is the same at every step
     dh : (N, H'), dc : (N, states, H')  gradients of the states after the window, zero in the padding; overwritten with those
@@ -195,22 +212,26 @@ def backward_part(tile, team, threads, window, cell, u, w, dy, dh, dc, c, z, dx,
     rank, members = join(team, threads)
     if rank < 0:
         return
-    if team.size > 0:
-        start, stop = 0, z.shape[0]
+    start, stop = (0, z.shape[0]) if team.size > 0 else rows_of_part(ragged, start, stop)
+    if start == stop:
+        return
     q0, q1 = _share(u.shape[0], members, rank)
-    block = block_steps(stop - start, z.shape[2] * z.shape[3])
-    t1 = window.stop
+    least = 1 if ragged.shape[1] == 0 else ROWS  # rows lie anywhere: tiles run along time alone
+    block = block_steps(stop - start, z.shape[2] * z.shape[3], least)
+    end = end_of(ragged, window, start)
+    t1, rows = end, start
     while t1 > window.start:
         t0 = max(window.start, t1 - block)
         for t in range(t1 - 1, t0 - 1, -1):
-            _backward_step(tile, window, cell, u, dy, dh, dc, c, z, t, start, stop, q0, q1)
-            meet(team, members, window.stop - t)
+            later, rows = rows, rows_at(ragged, t, start, stop)
+            _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, t, start, rows, later, q0, q1)
+            meet(team, members, end - t)
         if dx.shape[2] > 0:
             p0, p1 = _share(w.shape[0], members, rank)
-            _input_gradient(tile, cell, w, dx, z, window.start, t0, t1, start, stop, p0, p1)
+            _input_gradient(tile, window, ragged, cell, w, dx, z, t0, t1, start, rows, p0, p1)
         t1 = t0
     for q in range(q0, q1):
-        _recurrent_product(tile, cell, u, dh, z, q, 0, start, stop)
+        _recurrent_product(tile, cell, u, dh, z, q, 0, start, rows)
 
 
 @jit
@@ -229,8 +250,11 @@ def _recurrent_product(tile, cell, u, dh, z, q, slot, start, stop):
 
 
 @jit
-def _backward_step(tile, window, cell, u, dy, dh, dc, c, z, t, start, stop, q0, q1):
-    """Bring dh from step t + 1 to step t and apply the cell's adjoint, for panels q0 to q1 of hidden units."""
+def _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, t, start, stop, later, q0, q1):
+    """Bring dh from step t + 1 to step t and apply the cell's adjoint, for panels q0 to q1 of hidden units.
+
+    Rows `start` to `later` take part in step t + 1, too; for the others dh is that of their last state.
+    """
     width, to = lanes(z), places(cell)
     slot, units, hidden = t - window.start, z.shape[3], dy.shape[2]
     c_step = to.states * units
@@ -238,9 +262,10 @@ def _backward_step(tile, window, cell, u, dy, dh, dc, c, z, t, start, stop, q0, 
     dy_row, dy_step = (dy.shape[1] * hidden, hidden) if dy.shape[0] * dy.shape[1] > 1 else (0, 0)
     for q in range(q0, q1):
         vectors = min(VECTORS, units // width - q * VECTORS)
-        if t + 1 < window.stop:
-            _recurrent_product(tile, cell, u, dh, z, q, slot + 1, start, stop)
+        if later > start:
+            _recurrent_product(tile, cell, u, dh, z, q, slot + 1, start, later)
         for n in range(start, stop):
+            dy_at = row_of(ragged, n) * dy_row + t * dy_step
             for v in range(vectors):
                 j = (q * VECTORS + v) * width
                 at, c_at, dc_at = n * z_row + slot * to.slots * units + j, n * c_row + slot * c_step + j, n * c_step + j
@@ -250,7 +275,7 @@ def _backward_step(tile, window, cell, u, dy, dh, dc, c, z, t, start, stop, q0, 
                     load_slots(cell, z, at, units),
                     load_states(cell, c, c_at, units),
                     load_states(cell, c, c_at + c_step, units),
-                    load(dh, n * units + j) + load_first(dy, n * dy_row + t * dy_step + j, hidden - j),
+                    load(dh, n * units + j) + load_first(dy, dy_at + j, hidden - j),
                     load_states(cell, dc, dc_at, units),
                 )
                 store_all(z, at, units, dz)
@@ -258,18 +283,19 @@ def _backward_step(tile, window, cell, u, dy, dh, dc, c, z, t, start, stop, q0, 
 
 
 @jit
-def _input_gradient(tile, cell, w, dx, z, first, t0, t1, start, stop, p0, p1):
+def _input_gradient(tile, window, ragged, cell, w, dx, z, t0, t1, start, stop, p0, p1):
     """Write panels p0 to p1 of ``dx = dz W`` for steps t0 to t1; tiles run along the longer of time and batch."""
-    to = places(cell)
+    to, first = places(cell), window.start
     steps, units, inputs = dx.shape[1], z.shape[3], dx.shape[2]
     z_step, z_row, z_at = to.slots * units, z.shape[1] * to.slots * units, to.x_first * units
     width, zeros = lanes(z), constant_row(z, 0)
     for p in range(p0, p1):
-        if t1 - t0 >= stop - start:
+        if ragged.shape[1] > 0 or t1 - t0 >= stop - start:
             for n in range(start, stop):
-                out = Out(pointer(dx, (n * steps + t0) * inputs), inputs, width)
+                count = min(t1, end_of(ragged, window, n)) - t0
+                out = Out(pointer(dx, (row_of(ragged, n) * steps + t0) * inputs), inputs, width)
                 left = Left(pointer(z, n * z_row + (t0 - first) * z_step + z_at), z_step, 1, units)
-                packed_product(tile, t1 - t0, out, inputs, zeros, left, w, p, to.x_count)
+                packed_product(tile, count, out, inputs, zeros, left, w, p, to.x_count)
         else:
             for t in range(t0, t1):
                 out = Out(pointer(dx, (start * steps + t) * inputs), steps * inputs, width)

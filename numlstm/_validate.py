@@ -137,6 +137,24 @@ def optional_state(name: str, value: object, batch: int, hidden: int, like: tupl
     return array
 
 
+def lengths(name: str, value: object, batch: int, steps: int) -> Array | None:
+    """Return lengths of sequences (N,), each from 1 to T, as int64; None as it came."""
+    if value is None:
+        return None
+    array = _as_array(name, value, "integers")
+    shape(name, array, {"N": batch}, ", one for each sequence")
+    if array.dtype.kind not in "iu":
+        broken = array != np.floor(array) if array.dtype.kind == "f" else np.zeros(batch, bool)
+        row = int(np.argmax(broken))
+        which = f"but {name}[{row}] is {array[row]}" if broken.any() else f"not {array.dtype}"
+        raise TypeError(f"{name} must be integers, {which}")
+    wrong = (array < 1) | (array > steps)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"{name} must be from 1 to T={steps}, but {name}[{row}] is {array[row]}")
+    return array.astype(np.int64)
+
+
 def weights(blocks: Mapping[str, tuple[int, int]], value: object, owner: str) -> tuple[Array, ...]:
     """Return a cell's weights, of one dtype, as arrays.
 
@@ -220,10 +238,3 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
 def optional_choice(name: str, value: Any, options: Iterable[str]) -> str | None:
     """Return None, or a name that is one of the options."""
     return None if value is None else choice(name, value, options)
-
-
-def not_yet(**arguments: object) -> None:
-    """Refuse arguments that are reserved for what is not there yet."""
-    for name, value in arguments.items():
-        if value is not None:
-            raise NotImplementedError(f"{name} is not available in this version of numlstm: leave it at None")

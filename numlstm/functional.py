@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _threads, _validate, cells
 from ._validate import Array
@@ -248,7 +249,7 @@ def lstm(
     weights: LSTMWeights | tuple[Array, Array, Array] | PackedWeights,
     h0: Array | None = None,
     c0: Array | None = None,
-    lengths: None = None,
+    lengths: npt.ArrayLike | None = None,
     tape: bool = True,
     recompute: str | None = None,
     compute_dtype: str | None = None,
@@ -268,6 +269,10 @@ def lstm(
         Of x's dtype. Packed weights are for inference: they go with ``tape=False``.
     h0, c0 : (N, H), optional
         States before the first step; zeros if left out.
+    lengths : (N,) of integers, optional
+        How many steps each sequence has, from 1 to T; T if left out. What lies in x past a length is not read and may be
+        anything; y is 0 there, and the states returned are those after the last step of each. Cost follows the sum of
+        lengths: rows are taken in order of length, and each leaves when it ends.
     tape : bool
         Whether to keep what `lstm_backward` needs: about 5 H numbers for each step of each sequence. Without it is faster.
         The tape refers to x, h0, the weights and y without a copy: leave them unchanged until it is consumed; y is
@@ -278,8 +283,6 @@ def lstm(
     compute_dtype : None or "bfloat16"
         "bfloat16", with float32 and ``tape=False``: the weights are rounded to bfloat16, as `pack` says, which is where it
         should be done once. Weights packed so need not be announced here.
-    lengths : None
-        Not available in this version; anything else raises NotImplementedError.
 
     Returns
     -------
@@ -290,17 +293,16 @@ def lstm(
     Raises
     ------
     TypeError
-        For a dtype other than float32 or float64, or a mixture; for float64 with "bfloat16".
+        For a dtype other than float32 or float64, or a mixture; for lengths that are not integers; for float64 with
+        "bfloat16".
     ValueError
-        For shapes that do not fit together, or packed weights or a compute_dtype with a tape.
+        For shapes that do not fit together, a length out of range, or packed weights or a compute_dtype with a tape.
     """
-    if lengths is not None:
-        _validate.not_yet(lengths=lengths)
     if compute_dtype is not None:
         if tape:
             raise ValueError(f"{compute_dtype=} is for inference: pass tape=False, or leave it at None")
         weights = pack(weights, "lstm", compute_dtype)
-    y, (h, c), kept = _forward(_LSTM, x, weights, (("h0", h0), ("c0", c0)), tape, recompute)
+    y, (h, c), kept = _forward(_LSTM, x, weights, (("h0", h0), ("c0", c0)), lengths, tape, recompute)
     return LSTMOutput(y, h, c, kept)
 
 
@@ -310,6 +312,7 @@ def rnn(
     states: Sequence[Array | None] | None = None,
     *,
     cell: str | Spec,
+    lengths: npt.ArrayLike | None = None,
     tape: bool = True,
     recompute: str | None = None,
 ) -> RNNOutput:
@@ -327,7 +330,7 @@ def rnn(
         Before the first step; zeros if left out, or for None among them.
     cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec` or `numlstm.RNNSpec`
         A name of `numlstm.cells.VARIANTS`, "gru" or "rnn"; or a cell by its parts. Each is compiled at its first use.
-    tape, recompute : as for `lstm`
+    lengths, tape, recompute : as for `lstm`
 
     Returns
     -------
@@ -337,9 +340,10 @@ def rnn(
     Raises
     ------
     TypeError
-        For a dtype other than float32 or float64, or a mixture.
+        For a dtype other than float32 or float64, or a mixture; for lengths that are not integers.
     ValueError
-        For an unknown name, shapes that do not fit together, or packed weights with a tape or of another cell.
+        For an unknown name, shapes that do not fit together, a length out of range, or packed weights with a tape or of
+        another cell.
     """
     spec = cells.spec(cell)
     given = (None,) * spec.states if states is None else states
@@ -347,7 +351,7 @@ def rnn(
         came = f"{len(given)} items" if isinstance(given, (tuple, list)) else type(given).__name__
         raise TypeError(f"states must be a tuple of {spec.states}, ({', '.join(_STATES[: spec.states])}), not {came}")
     named = [(f"states[{i}]", state) for i, state in enumerate(given)]
-    return RNNOutput(*_forward(spec, x, weights, named, tape, recompute))
+    return RNNOutput(*_forward(spec, x, weights, named, lengths, tape, recompute))
 
 
 _STATES = ("h", "c")
@@ -364,7 +368,13 @@ def _states(
 
 
 def _forward(
-    spec: Spec, x: Array, weights: Any, states: Sequence[tuple[str, Any]], tape: bool, recompute: str | None
+    spec: Spec,
+    x: Array,
+    weights: Any,
+    states: Sequence[tuple[str, Any]],
+    lengths: npt.ArrayLike | None,
+    tape: bool,
+    recompute: str | None,
 ) -> tuple[Array, tuple[Array, ...], Tape | None]:
     """Return y, the last states and the tape; the states come with their names."""
     from . import backend
@@ -390,19 +400,21 @@ def _forward(
             raise ValueError(f"x must have shape (N, T, I={features}), not {x.shape}: for one sequence pass x[np.newaxis]")
         _validate.shape("x", x, {"N": None, "T": None, "I": features}, " to go with the weights")
     batch, steps, _ = x.shape
-    first = _states(states, batch, hidden, like)
+    first, ends = _states(states, batch, hidden, like), _validate.lengths("lengths", lengths, batch, steps)
     sizes = batch, steps, features, hidden
-    keep, kind = bool(tape), backend.kind_of(spec.name)
-    key = spec.name, sizes, dtype, keep, recompute, compute_dtype, _threads.get_num_threads()  # on which the memory depends
+    keep, kind, ragged = bool(tape), backend.kind_of(spec.name), ends is not None
+    # All on which the memory depends.
+    key = spec.name, sizes, dtype, keep, recompute, compute_dtype, ragged, _threads.get_num_threads()
     own = spec.name, features, hidden, dtype
-    sweep = borrow(key) or backend.Recurrent(kind, sizes, dtype, keep, aligned_empty, recompute, compute_dtype)
+    sweep = borrow(key) or backend.Recurrent(kind, sizes, dtype, keep, aligned_empty, recompute, compute_dtype, ragged)
     if checked is not None:
         checked = cells.inside(spec, checked)
         packed = borrow(own) or backend.Weights(kind, features, hidden, dtype, aligned_empty)
         packed.load(checked)
-    y, last = np.empty((batch, steps, hidden), dtype), tuple([np.empty((batch, hidden), dtype) for _ in states])
+    new = np.zeros if ragged else np.empty  # what lies past a length is not written
+    y, last = new((batch, steps, hidden), dtype), tuple([np.empty((batch, hidden), dtype) for _ in states])
     cell = packed.cell
-    sweep.forward(cell, x, first, y, last)
+    sweep.forward(cell, x, first, y, last, ends)
     if tape and checked is not None:
         inputs = (
             x,
@@ -426,14 +438,14 @@ def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, 
     tape : Tape
         From ``lstm(..., tape=True)``; it is consumed.
     dy : (N, T, H) or None
-        Gradient of the loss with respect to y; None for zero.
+        Gradient of the loss with respect to y; None for zero. Past a sequence's length it is not read.
     dh, dc : (N, H), optional
         Gradients with respect to the states after the last step, beyond what reaches h through y.
 
     Returns
     -------
     Gradients
-        Named x (N, T, I), W_ih (4H, I), W_hh (4H, H), b (4H,), h0 (N, H), c0 (N, H).
+        Named x (N, T, I), 0 past the lengths, W_ih (4H, I), W_hh (4H, H), b (4H,), h0 (N, H), c0 (N, H).
 
     Raises
     ------
@@ -499,7 +511,8 @@ def _backward(
         raise ValueError(
             f"tape is consumed: one call of {function} serves one backward pass; run {function} again"
         ) from None
-    dx, first = np.empty_like(inputs[0]), tuple([np.empty((batch, hidden), dtype) for _ in dstates])
+    new = np.zeros if sweep.ragged else np.empty
+    dx, first = new(inputs[0].shape, dtype), tuple([np.empty((batch, hidden), dtype) for _ in dstates])
     sums = tuple([np.empty_like(array) for array in weights])
     packed.prepare_backward(sweep.summing, inputs_gradient=True)
     sweep.backward(packed, weights, inputs, (dy, last), dx, first, sums, False)

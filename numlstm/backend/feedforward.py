@@ -20,7 +20,7 @@ ACTIVATIONS = {
 }
 
 # To the sums of weights' gradients a dense layer is a cell with one slot, at one step and without recurrence.
-_ONE_STEP, _ROWS = np.array((0, 1, 0)), np.array(((0,), (-1,), (0,)))
+_ROWS, _FULL = np.array(((0,), (-1,), (0,))), np.empty((3, 0), np.int64)
 _ORDER = np.zeros(1, np.int64)
 
 
@@ -42,6 +42,7 @@ class Dense:
             self._copies = take((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype)
             self._tasks = panels[0] * gradients.chunk_count.py_func(inputs + 1, panels[0])
             self._no_state = np.empty((rows, 1, 0), dtype), np.empty((rows, 0), dtype)
+            self._one_step = np.array((0, 1, 0, 1, rows))
             self._no_weights = np.empty((outputs, 0), dtype)
 
     def load(self, W: Array, b: Array | None) -> None:
@@ -76,7 +77,8 @@ class Dense:
             parallel.differentiate(elementwise(rows, dy.size, self._dtype), activation, self.y, dy, dz)
         parallel.weight_gradients(
             runtime(self._dtype, min(parts(self._tasks, self._work), self._copies.shape[0])),
-            _ONE_STEP,
+            self._one_step,
+            _FULL,
             _ROWS,
             dz.reshape(rows, 1, 1, -1),
             x.reshape(rows, 1, -1),

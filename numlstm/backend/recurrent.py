@@ -11,7 +11,7 @@ from numlstm._validate import Array
 from numlstm._workspace import Take
 from numlstm.kernels import cells, gradients, layout, parallel, sweeps, target
 from numlstm.kernels.team import new_team
-from numlstm.kernels.tile import panel_product_address
+from numlstm.kernels.tile import ROWS, panel_product_address
 
 from .runtime import parts, runtime
 from .weights import Kind, Parameters, Weights
@@ -20,6 +20,7 @@ _WORTH_A_STEP = 8_000  # multiply-adds of one step for each thread of a team, wh
 _FEW_ROWS = 32  # for each thread
 _CACHED_BYTES = 1 << 20  # of weights that a second-level cache holds beside all else
 _NO_TEAM = new_team(1)
+_FULL = np.empty((3, 0), np.int64)  # of batches whose rows all have the same length: see kernels.ragged
 
 
 def _split(sizes: tuple[int, int, int, int], gates: tuple[int, int], dtype: np.dtype[Any]) -> tuple[int, bool]:
@@ -54,6 +55,7 @@ class Recurrent:
     every sqrt(T) steps; the backward pass computes what lies between once more, a window of steps after the other, in
     order from the last: "gates" from the outputs, which it asks for, "states" from those states alone.
 
+    ragged : whether sequences may differ in length
     summing : into how many parts the sums of gradients fall
     nbytes : of all the memory taken
     """
@@ -67,33 +69,50 @@ class Recurrent:
         take: Take,
         recompute: str | None = None,
         compute_dtype: str | None = None,
+        ragged: bool = False,
     ) -> None:
         batch, steps, _, hidden = self._sizes = sizes
         self._kind, (slots, states) = kind, (kind.cell.slots, kind.cell.states)
         self._recompute = recompute if keep else None
         self._steps = _window_steps(steps) if self._recompute else steps
-        self._dtype, self._keep, self._take, self.nbytes = dtype, keep, take, 0
+        self._dtype, self._keep, self._take, self.nbytes, self.ragged = dtype, keep, take, 0, ragged
         self._product = panel_product_address(np.uint32 if compute_dtype == "bfloat16" else dtype)  # with recurrent weights
         self._deal(_threads.get_num_threads())
         units = layout.padded(hidden, dtype)
         rows = -(-batch // (1 if self._members > 1 else self._parts))
-        at_once = self._steps if keep else min(steps, sweeps.block_steps.py_func(rows, slots * units))
+        block = sweeps.block_steps.py_func(rows, slots * units, ROWS if ragged else 1)
+        at_once = self._steps if keep else min(steps, block)
         self._c = self._memory((batch, self._steps + 1 if keep else 1, states, units), dtype)
         self._z = self._memory((batch, at_once, slots, units), dtype)
         self._zeros = self._memory((max(1, batch), hidden), dtype)  # a pass fills it anew: others may use the memory between
         self._none = self._zeros[:0]
         self._no_states = (self._zeros,) * (1 + states), (self._none,) * (1 + states)
-        starts = range(0, max(1, steps), max(1, self._steps))
-        bounds = [(start, min(steps, start + self._steps)) for start in starts]
-        self._windows = [np.array((start, stop, 0)) for start, stop in bounds]  # with y of all steps
-        self._windows_alone = [np.array((start, stop, start)) for start, stop in bounds]  # with y of the window
+        self._h = self._memory((2 * batch if ragged else 0, hidden), dtype)
+        self._cut(steps)
         if self._recompute:
-            self._states = [self._some_states() for _ in bounds]
+            self._states = [self._some_states() for _ in self._windows]
         if self._recompute == "states":
             self._y = self._memory((batch, self._steps, hidden), dtype)
         if keep:  # gradients of the states: within a sweep, and between two windows
             self._work = self._memory((batch, units), dtype), self._memory((batch, states, units), dtype)
             self._carried = self._some_states()
+
+    def _cut(self, steps: int, lengths: Array | None = None) -> None:
+        """Choose the windows for batches of which the longest row has so many steps."""
+        batch, size = self._sizes[0], max(1, self._steps)
+        self._longest, self._lengths = steps, lengths
+        self._windows, self._windows_alone, self._ragged = [], [], []
+        for start in range(0, max(1, steps), size):
+            stop = min(steps, start + size)
+            ragged, pairs = _FULL, batch * (stop - start)
+            if lengths is not None:
+                order = np.argsort(-lengths, kind="stable")
+                ends = lengths[order].clip(start, stop)
+                through = np.cumsum(ends - start)
+                ragged, pairs = np.array((order, ends, through - (ends - start))), int(through[-1])
+            self._windows.append(np.array((start, stop, 0, steps, pairs)))  # with y of all steps
+            self._windows_alone.append(np.array((start, stop, start, steps, pairs)))  # with y of the window
+            self._ragged.append(ragged)
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         array = self._take(shape, dtype)
@@ -125,26 +144,58 @@ class Recurrent:
             self._deal(threads)
         return runtime(self._dtype, self._parts, self._packing), _NO_TEAM if self._members == 1 else new_team(self._members)
 
-    def forward(self, cell: cells.Cell, x: Array, first: States | None, y: Array | None, last: tuple[Array, ...]) -> None:
+    def _measure(self, lengths: Array | None) -> None:
+        """Prepare for rows of these lengths."""
+        steps = self._sizes[1]
+        if lengths is not None and lengths.min(initial=steps) < steps:
+            self._cut(int(lengths.max()), lengths)
+        elif self._lengths is not None:
+            self._cut(steps)
+
+    def forward(
+        self,
+        cell: cells.Cell,
+        x: Array,
+        first: States | None,
+        y: Array | None,
+        last: tuple[Array, ...],
+        lengths: Array | None = None,
+    ) -> None:
         """Write y (N, T, H) and the states after the last step to `last`.
 
         first : the states before the first step, None for zeros
         y : may be None if it is not wanted, with recompute="states"
+        lengths : (N,) int64 in 0..T, None if all are T; past its length a row of x is not read, nor one of y written
         """
+        self._measure(lengths)
         zeros = self._zeros
         zeros.fill(0)
         before = self._no_states[0] if first is None else self._inside(first, zeros)
         after = (*last, self._none) if self._kind.cell.h_is_state else last
         if self._recompute is None:
-            parallel.forward(
-                *self._now(), self._product, self._windows[0], cell, x, before, y, after, self._c, self._z, self._keep
-            )
+            self._forward(0, cell, x, before, y, after, self._keep)
             return
         for kept, state in zip(self._states[0], before, strict=True):
             kept[...] = state
-        windows, y = (self._windows_alone, self._y) if y is None else (self._windows, y)
-        for window, start, stop in zip(windows, self._states, [*self._states[1:], after], strict=True):
-            parallel.forward(*self._now(), self._product, window, cell, x, start, y, stop, self._c, self._z, True)
+        states = self._states[: len(self._windows)]
+        for k, (start, stop) in enumerate(zip(states, [*states[1:], after], strict=True)):
+            self._forward(k, cell, x, start, y, stop, True)
+
+    def _forward(
+        self,
+        k: int,
+        cell: cells.Cell,
+        x: Array,
+        first: tuple[Array, ...],
+        y: Array | None,
+        last: tuple[Array, ...],
+        keep: bool,
+    ) -> None:
+        """Run through window `k`, with y of it alone for None."""
+        window, y = (self._windows_alone[k], self._y) if y is None else (self._windows[k], y)
+        work = self._c, self._z, keep
+        steps = window, self._ragged[k]
+        parallel.forward(*self._now(), self._product, *steps, cell, x, first, self._h, y, last, *work)
 
     def kept(self) -> dict[str, Array]:
         """Return what the last forward pass with `keep` left of all steps by name: gates and c, (N, T, H) each, views."""
@@ -175,7 +226,8 @@ class Recurrent:
         packed : loaded, and prepared for so many parts as `summing`
         weights : W_ih and W_hh first; inputs : x, the first h and y, all as in the forward pass; "states" needs no y
         upstream : gradients of y and of the last states, None for zero
-        dx : (N, T, I), or (N, T, 0) to leave it out; first : gradients of the first states, None to leave them out
+        dx : (N, T, I), not written past a row's length, or (N, T, 0) to leave it out
+        first : gradients of the first states, None to leave them out
         sums : gradients of all weights, with `add` accumulated into
         """
         assert packed.copies is not None
@@ -195,27 +247,24 @@ class Recurrent:
             h = zeros if h0 is None else h0
             if self._recompute == "gates":
                 h = self._states[k][0]
-                parallel.recompute(panels_runtime, window, cell, x, self._states[k], y, self._c, self._z)
+                work = self._h, y, self._c, self._z
+                parallel.recompute(panels_runtime, window, self._ragged[k], cell, x, self._states[k], *work)
             elif self._recompute == "states":
                 h, window, y = self._states[k][0], self._windows_alone[k], self._y
-                nothing = self._no_states[1]
-                parallel.forward(
-                    *self._now(), self._product, window, cell, x, self._states[k], y, nothing, self._c, self._z, True
-                )
+                self._forward(k, cell, x, self._states[k], None, self._no_states[1], True)
             late, early = after if k == len(self._windows) - 1 else carried, before if k == 0 else carried
-            work = self._work, self._c, self._z
+            steps, memory = (window, self._ragged[k]), (self._work, self._c, self._z)
             parallel.backward(
-                *self._now(), window, cell, weights[:2], kind.orders, packed.columns, dy, late, early, *work, dx
+                *self._now(), *steps, cell, weights[:2], kind.orders, packed.columns, dy, late, early, *memory, dx
             )
-            if x.shape[0] and x.shape[1]:
+            if x.shape[0] and self._longest:
                 flat = kind.rows, self._z, x, y, h, packed.panels, copies
-                parallel.weight_gradients(sums_runtime, window, *flat, *sums[:3], add)
+                parallel.weight_gradients(sums_runtime, *steps, *flat, *sums[:3], add)
                 if len(kind.cell.peepholes):
-                    places, steps = kind.cell.peepholes, x.shape[1]
                     sums_p = packed.peephole_sums, sums[3]
-                    parallel.peephole_gradients(panels_runtime, window, places, self._z, self._c, steps, *sums_p, add)
+                    parallel.peephole_gradients(panels_runtime, *steps, kind.cell.peepholes, self._z, self._c, *sums_p, add)
         if first is not None and kind.cell.h_is_state:
             first[0][...] += carried[-1]
-        if 0 in x.shape[:2] and not add:
+        if (x.shape[0] == 0 or self._longest == 0) and not add:
             for gradient in sums:
                 gradient.fill(0)

@@ -66,6 +66,14 @@ for size in sizes:
                     x[...] = layer.x[0, t]
                     step(params, state, x, y)
                     assert (y == want[0, t]).all()
+            lengths = rng.integers(1, size[1], size[0], endpoint=True)
+            recompute = (None, "gates", "states")[int(rng.integers(3))]
+            for row, length in enumerate(lengths): moved.x[row, length:] = moved.dy[row, length:] = np.nan
+            ragged = functional.lstm(moved.x, moved.weights, moved.h0, moved.c0, lengths, recompute=recompute)
+            packed = functional.lstm(moved.x, functional.pack(moved.weights), moved.h0, moved.c0, lengths, tape=False)
+            ends = functional.lstm_backward(ragged.tape, moved.dy, moved.dh, moved.dc)
+            assert (packed.y == ragged.y).all() and all(np.isfinite(g).all() for g in ends)
+            for row, length in enumerate(lengths): assert (ragged.y[row, :length] == out.y[row, :length]).all()
             want, want_gradients = layer.reference()
             assert_close("y", out.y, want.y, dtype)
             for name in GRADIENTS:

@@ -132,11 +132,6 @@ def test_packed_weights_check_x(parts):
         functional.lstm(parts["x"][:, :, :1], packed, tape=False)
 
 
-def test_arguments_of_later_versions(parts):
-    with pytest.raises(NotImplementedError, match=r"^lengths is not available in this version"):
-        functional.lstm(parts["x"], (parts["W_ih"], parts["W_hh"], parts["b"]), lengths=1)
-
-
 def test_a_tape_serves_once(parts):
     out = _run(parts)
     functional.lstm_backward(out.tape, np.ones_like(out.y))
