@@ -40,26 +40,32 @@ SHAPES = [shape for group in GROUPS.values() for shape in group]
 
 
 class Problem(NamedTuple):
-    """Arrays of one dtype: x (N, T, I), W_ih (4H, I), W_hh (4H, H), b (4H,), and dy (N, T, H), the gradient of y."""
+    """Arrays of one dtype: x (N, T, I), W_ih (4H, I), W_hh (4H, H), b (4H,), and dy (N, T, H), the gradient of y.
+
+    lengths : (N,) of the sequences, or None for T
+    """
 
     x: np.ndarray
     W_ih: np.ndarray
     W_hh: np.ndarray
     b: np.ndarray
     dy: np.ndarray
+    lengths: np.ndarray | None = None
 
     @property
     def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.W_ih, self.W_hh, self.b
 
 
-def problem(shape: Shape, dtype: str = "float32") -> Problem:
-    """Return the same data in every process."""
+def problem(shape: Shape, dtype: str = "float32", ragged: bool = False) -> Problem:
+    """Return the same data in every process; `ragged` with lengths evenly spread over 1..T, in any order."""
     rng = np.random.default_rng(SEED)
     N, T, I, H = shape  # noqa: E741
     bound = 1 / np.sqrt(H)
     weights = (rng.uniform(-bound, bound, size).astype(dtype) for size in [(4 * H, I), (4 * H, H), (4 * H,)])
-    return Problem(rng.standard_normal((N, T, I)).astype(dtype), *weights, rng.standard_normal((N, T, H)).astype(dtype))
+    x, dy = (rng.standard_normal((N, T, size)).astype(dtype) for size in (I, H))
+    lengths = rng.permutation(np.linspace(1, T, N).round().astype(np.int64)) if ragged else None
+    return Problem(x, *weights, dy, lengths)
 
 
 def _sigmoid(z):
@@ -81,18 +87,26 @@ def _sweep(x, W_ih, W_hh, b):
 
 
 def _as_float64(given: Problem) -> Problem:
-    return Problem(*(array.astype(np.float64) for array in given))
+    return Problem(*(array.astype(np.float64) for array in given[:5]), given.lengths)
+
+
+def _without_ends(given: Problem, array: np.ndarray) -> np.ndarray:
+    """Return an array (N, T, K) with zeros past the lengths."""
+    if given.lengths is None:
+        return array
+    return np.where((np.arange(array.shape[1]) < given.lengths[:, np.newaxis])[..., np.newaxis], array, 0)
 
 
 def forward(given: Problem) -> dict[str, np.ndarray]:
     """Return y (N, T, H) in float64."""
-    x, *weights, _ = _as_float64(given)
-    return {"y": _sweep(x, *weights)[0][1:].swapaxes(0, 1)}
+    x, *weights, _, _ = _as_float64(given)
+    return {"y": _without_ends(given, _sweep(x, *weights)[0][1:].swapaxes(0, 1))}
 
 
 def forward_backward(given: Problem) -> dict[str, np.ndarray]:
     """Return y and the gradients of sum(y * dy) with respect to x and the weights, in float64."""
-    x, W_ih, W_hh, b, dy = _as_float64(given)
+    x, W_ih, W_hh, b, dy, _ = _as_float64(given)
+    dy = _without_ends(given, dy)
     h, c, gates = _sweep(x, W_ih, W_hh, b)
     N, T, I = x.shape  # noqa: E741
     H = W_hh.shape[1]
@@ -108,7 +122,7 @@ def forward_backward(given: Problem) -> dict[str, np.ndarray]:
         dh, dc = dz[:, t] @ W_hh, dc * f
     rows = dz.reshape(N * T, 4 * H)
     return {
-        "y": h[1:].swapaxes(0, 1),
+        "y": _without_ends(given, h[1:].swapaxes(0, 1)),
         "x": dz @ W_ih,
         "W_ih": rows.T @ x.reshape(N * T, I),
         "W_hh": rows.T @ h[:-1].swapaxes(0, 1).reshape(N * T, H),

@@ -65,7 +65,7 @@ class Worker:
             raise WorkerError(f"{self.name}: {answer['error']}")
         return answer
 
-    def time(self, seconds: float, **which: str) -> dict[str, float]:
+    def time(self, seconds: float, **which: Any) -> dict[str, float]:
         answer = self.ask("time", seconds=seconds, **which)
         self.idle.append(answer["idle"])
         return answer

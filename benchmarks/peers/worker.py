@@ -44,13 +44,13 @@ class Numlstm:
 
     def forward(self, given: Problem) -> Task:
         lstm, packed = self._functional.lstm, self._functional.pack(given.weights)
-        return Task(lambda: lstm(given.x, packed, tape=False), lambda out: {"y": out.y})
+        return Task(lambda: lstm(given.x, packed, lengths=given.lengths, tape=False), lambda out: {"y": out.y})
 
     def forward_backward(self, given: Problem) -> Task:
         lstm, backward = self._functional.lstm, self._functional.lstm_backward
 
         def run():
-            out = lstm(given.x, given.weights)
+            out = lstm(given.x, given.weights, lengths=given.lengths)
             return out.y, backward(out.tape, given.dy)
 
         return Task(run, lambda result: {"y": result[0], **{name: getattr(result[1], name) for name in _GRADIENTS}})
@@ -89,20 +89,30 @@ class Torch:
                 getattr(layer, name).copy_(torch.from_numpy(value))
         return layer
 
+    def _run(self, layer, x, lengths):
+        if lengths is None:
+            return layer(x)[0]
+        rnn = self._torch.nn.utils.rnn
+        packed = rnn.pack_padded_sequence(x, self._torch.from_numpy(lengths), batch_first=True, enforce_sorted=False)
+        return rnn.pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
     def forward(self, given: Problem) -> Task:
-        self._torch.set_grad_enabled(False)
         layer, x = self._layer(given), self._torch.from_numpy(given.x)
-        return Task(lambda: layer(x)[0], lambda y: {"y": y.numpy()})
+
+        def run():
+            with self._torch.no_grad():
+                return self._run(layer, x, given.lengths)
+
+        return Task(run, lambda y: {"y": y.numpy()})
 
     def forward_backward(self, given: Problem) -> Task:
         torch = self._torch
-        torch.set_grad_enabled(True)
         layer = self._layer(given)
         x, dy = torch.from_numpy(given.x).requires_grad_(), torch.from_numpy(given.dy)
         leaves = {"x": x, **{name: getattr(layer, long) for name, long in zip(_GRADIENTS[1:], _TORCH_NAMES, strict=False)}}
 
         def run():
-            y = layer(x)[0]
+            y = self._run(layer, x, given.lengths)
             y.backward(dy)
             return y
 
@@ -198,22 +208,24 @@ class Server:
         self._engine, self._tasks = engines[engine](threads), {}
         self.files = {name: importlib.import_module(name).__file__ for name in self._engine.packages}
 
-    def prepare(self, shape: list[int], quantity: str, reference: str, cell: str | None = None) -> dict[str, Any]:
+    def prepare(
+        self, shape: list[int], quantity: str, reference: str, cell: str | None = None, ragged: bool = False
+    ) -> dict[str, Any]:
         """Build the task and compare one run of it with the reference's arrays."""
         if cell is None:
-            given = problem(Shape(*shape))
+            given = problem(Shape(*shape), ragged=ragged)
         else:
             from cell_engines import cell_problem
 
             given = cell_problem(Shape(*shape), cell)
-        self._tasks[cell] = task = getattr(self._engine, quantity)(given)
+        self._tasks[cell, ragged] = task = getattr(self._engine, quantity)(given)
         task.reset()
         found = task.arrays(task.run())
         with np.load(reference) as expected:
             return {"errors": {name: relative_error(array, expected[name]) for name, array in found.items()}}
 
-    def time(self, seconds: float, cell: str | None = None) -> dict[str, float]:
-        return time_calls(self._tasks[cell], seconds)
+    def time(self, seconds: float, cell: str | None = None, ragged: bool = False) -> dict[str, float]:
+        return time_calls(self._tasks[cell, ragged], seconds)
 
     def peak(self, seconds: float) -> dict[str, float]:
         return {"gflops": self._peak.gflops(seconds)}
