@@ -16,7 +16,7 @@ from .products import packed_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
 from .simd import constant_row, lanes, load, load_first, pointer, store, store_first
 from .team import join, meet
-from .tile import ROWS, VECTORS, Left, Out, Right, panel_product
+from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, two_panels
 
 # Steps are taken in blocks: what a block leaves behind is read again while it is still in the second-level cache. A block
 # has at least so many rows times steps that the input weights, read once a block, do not slow it down.
@@ -134,15 +134,20 @@ def _forward_step(recurrent, window, ragged, cell, h0, y, c, z, slot, keep, t, s
     z_row, z_at = z.shape[1] * to.slots * units, slot * to.slots * units
     c_row, c_step = c.shape[1] * to.states * units, to.states * units if keep else 0
     half = (t - window.start) % 2 * y.shape[0]  # of h0, where h of the step before is if y has another order
+    if t == window.start or ragged.shape[1] > 0:
+        left = Left(pointer(h0, (half + start) * hidden), hidden, 1, 0)
+    else:
+        left = Left(pointer(y, start * y_row + y_at - hidden), y_row, 1, 0)
+    whole = p0 + max(0, min(p1, units // (to.spread * width)) - p0) // 2 * 2 if stop - start == 1 else p0
     for p in range(p0, p1):
         j, some, apart = _panel(cell, p, units, width)
         out = Out(pointer(z, start * z_row + z_at + to.h_first * units + j), z_row, apart)
         right = Right(pointer(cell.h, p * hidden * cell.h.shape[2]), cell.h.shape[2], 0)
-        if t == window.start or ragged.shape[1] > 0:
-            left = Left(pointer(h0, (half + start) * hidden), hidden, 1, 0)
-        else:
-            left = Left(pointer(y, start * y_row + y_at - hidden), y_row, 1, 0)
-        panel_product(recurrent, stop - start, to.h_count * some, out, out, left, right, hidden, 1)
+        if p >= whole:
+            panel_product(recurrent, stop - start, to.h_count * some, out, out, left, right, hidden, 1)
+        elif (p - p0) % 2 == 0:
+            second = to.spread * width, to.spread * width, hidden * cell.h.shape[2]
+            two_panels(recurrent, to.h_count * some, out, out, left, right, hidden, 1, second)
         for n in range(start, stop):
             c_at, y_to = n * c_row + (t - window.start) * c_step + j, row_of(ragged, n) * y_row + y_at
             for unit in range(j, j + some * width, width):
@@ -230,23 +235,27 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c
             p0, p1 = _share(w.shape[0], members, rank)
             _input_gradient(tile, window, ragged, cell, w, dx, z, t0, t1, start, rows, p0, p1)
         t1 = t0
-    for q in range(q0, q1):
-        _recurrent_product(tile, cell, u, dh, z, q, 0, start, rows)
+    _recurrent_products(tile, cell, u, dh, z, q0, q1, 0, start, rows)
 
 
 @jit
-def _recurrent_product(tile, cell, u, dh, z, q, slot, start, stop):
-    """Write ``dh = dz U``, with dz of one step of z, for panel `q` of hidden units."""
+def _recurrent_products(tile, cell, u, dh, z, q0, q1, slot, start, stop):
+    """Write ``dh = dz U``, with dz of one step of z, for panels q0 to q1 of hidden units."""
     width, to = lanes(z), places(cell)
     units, hidden = z.shape[3], u.shape[1] // to.h_count
     panel = VECTORS * width
     z_step, z_row = to.slots * units, z.shape[1] * to.slots * units
-    vectors = min(VECTORS, units // width - q * VECTORS)
-    out = Out(pointer(dh, start * units + q * panel), units, width)
     left = Left(pointer(z, start * z_row + slot * z_step + to.h_first * units), z_row, 1, units)
-    right = Right(pointer(u, q * to.h_count * hidden * panel), panel, hidden * panel)
     init = Out(constant_row(z, 0), 0, width)
-    panel_product(tile, stop - start, vectors, out, init, left, right, hidden, to.h_count)
+    whole = q0 + max(0, min(q1, units // panel) - q0) // 2 * 2 if stop - start == 1 else q0
+    for q in range(q0, q1):
+        out = Out(pointer(dh, start * units + q * panel), units, width)
+        right = Right(pointer(u, q * u.shape[1] * panel), panel, hidden * panel)
+        if q >= whole:
+            vectors = min(VECTORS, units // width - q * VECTORS)
+            panel_product(tile, stop - start, vectors, out, init, left, right, hidden, to.h_count)
+        elif (q - q0) % 2 == 0:
+            two_panels(tile, VECTORS, out, init, left, right, hidden, to.h_count, (panel, 0, u.shape[1] * panel))
 
 
 @jit
@@ -260,10 +269,10 @@ def _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, t, start, st
     c_step = to.states * units
     z_row, c_row = z.shape[1] * to.slots * units, c.shape[1] * c_step
     dy_row, dy_step = (dy.shape[1] * hidden, hidden) if dy.shape[0] * dy.shape[1] > 1 else (0, 0)
+    if later > start:
+        _recurrent_products(tile, cell, u, dh, z, q0, q1, slot + 1, start, later)
     for q in range(q0, q1):
         vectors = min(VECTORS, units // width - q * VECTORS)
-        if later > start:
-            _recurrent_product(tile, cell, u, dh, z, q, slot + 1, start, later)
         for n in range(start, stop):
             dy_at = row_of(ragged, n) * dy_row + t * dy_step
             for v in range(vectors):

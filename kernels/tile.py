@@ -57,27 +57,31 @@ class Right(NamedTuple):
     block_step: int
 
 
-def tile_function(module: ir.Module, kind: Vec, rows: int, vectors: int, paired: bool = False) -> ir.Function:
+def tile_function(
+    module: ir.Module, kind: Vec, rows: int, vectors: int, paired: bool = False, panels: int = 1
+) -> ir.Function:
     """Return the LLVM function ``out[rows, vectors] = init + sum over blocks, k of left * right``, once a module.
 
     Arguments: pointers out, init, left, right, ahead; then the steps in the order of Out, Out, Left, Right; then k and
-    blocks. From `ahead` on, one cache line a step over k is fetched for later into the second-level cache.
+    blocks; with more than one panel, steps from one to the next of out, init, right. From `ahead` on, one cache line a step
+    over k is fetched for later into the second-level cache.
 
     paired : whether the right operand is pairs of bfloat16
     """
-    name = f"numlstm_tile_{kind.scalar}x{kind.lanes}_{rows}x{vectors}{'_paired' if paired else ''}"
+    name = f"numlstm_tile_{kind.scalar}x{kind.lanes}_{rows}x{vectors}x{panels}{'_paired' if paired else ''}"
     if name in module.globals:
         return module.globals[name]
     pointer = kind.ir_type.element.as_pointer()
     right_pointer = WORD.as_pointer() if paired else pointer
-    function_type = ir.FunctionType(ir.VoidType(), [pointer] * 3 + [right_pointer] * 2 + [INT] * 11)
+    function_type = ir.FunctionType(ir.VoidType(), [pointer] * 3 + [right_pointer] * 2 + [INT] * (11 if panels == 1 else 14))
     function = ir.Function(module, function_type, name)
     function.linkage = "linkonce_odr"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
     out, init, left, right, ahead, out_row, out_vec, init_row, init_vec, a_row, a_k, a_block, b_k, b_block, k_end, blocks = (
-        function.args
+        function.args[:16]
     )
+    out_panel, init_panel, b_panel = function.args[16:] or [int_constant(0)] * 3
 
     entry = function.append_basic_block("entry")
     outer = function.append_basic_block("block")
@@ -86,16 +90,15 @@ def tile_function(module: ir.Module, kind: Vec, rows: int, vectors: int, paired:
     done = function.append_basic_block("done")
     builder = ir.IRBuilder(entry)
     zero = int_constant(0)
-    count = rows * vectors
+    count = panels * rows * vectors
     a_offsets = [builder.mul(a_row, int_constant(row)) for row in range(rows)]
 
-    def places(start, row_step, vec_step):
-        for row in range(rows):
-            for v in range(vectors):
-                offset = builder.add(builder.mul(row_step, int_constant(row)), builder.mul(vec_step, int_constant(v)))
-                yield builder.gep(start, [offset])
+    def places(start, panel_step, row_step, vec_step):
+        for panel, row, v in itertools.product(range(panels), range(rows), range(vectors)):
+            offset = builder.add(builder.mul(row_step, int_constant(row)), builder.mul(vec_step, int_constant(v)))
+            yield builder.gep(start, [builder.add(offset, panel_step) if panel else offset])
 
-    first = [load_vector(builder, place, kind.ir_type) for place in places(init, init_row, init_vec)]
+    first = [load_vector(builder, place, kind.ir_type) for place in places(init, init_panel, init_row, init_vec)]
     builder.cbranch(_positive(builder, k_end, blocks), outer, done)
 
     builder.position_at_end(outer)
@@ -108,7 +111,10 @@ def tile_function(module: ir.Module, kind: Vec, rows: int, vectors: int, paired:
     builder.position_at_end(loop)
     k, a_at, b_at, ahead_at = builder.phi(INT), builder.phi(INT), builder.phi(right_pointer), builder.phi(right_pointer)
     accumulators = [builder.phi(kind.ir_type) for _ in range(count)]
-    sums = _multiply_add(builder, kind, accumulators, a_rows, a_at, b_at, vectors)
+    sums = []
+    for panel in range(panels):
+        some = accumulators[panel * rows * vectors : (panel + 1) * rows * vectors]
+        sums += _multiply_add(builder, kind, some, a_rows, a_at, builder.gep(b_at, [b_panel]) if panel else b_at, vectors)
     if rows >= FEWEST_ROWS_AHEAD:
         prefetch(builder, ahead_at)
     ahead_next = builder.gep(ahead_at, [int_constant(LINE // (kind.scalar.bitwidth // 8))])
@@ -144,7 +150,7 @@ def tile_function(module: ir.Module, kind: Vec, rows: int, vectors: int, paired:
     for phi, start, summed in zip(results, first, sums, strict=True):
         phi.add_incoming(start, entry)
         phi.add_incoming(summed, outer_end)
-    for place, result in zip(places(out, out_row, out_vec), results, strict=True):
+    for place, result in zip(places(out, out_panel, out_row, out_vec), results, strict=True):
         store_vector(builder, place, result)
     builder.ret_void()
     return function
@@ -203,16 +209,21 @@ def _multiply_add(builder, kind, accumulators, a_rows, a_at, b_at, vectors):
 
 
 @intrinsic
-def _tile(typingctx, rows, vectors, pointers, steps, k, blocks):
-    """Branch to the tile function of this many rows and vectors."""
+def _tile(typingctx, rows, vectors, pointers, steps, k, blocks, second):
+    """Branch to the tile function of this many rows and vectors.
+
+    second : () or, for one row of two panels, the steps of out, init and right to the second one
+    """
     scalar, paired = pointers[0].dtype, pointers[3].dtype == types.uint32
-    shapes = itertools.product(range(1, ROWS + 1), [VECTORS] if paired else range(1, VECTORS + 1))
+    panels = 2 if len(second) else 1
+    shapes = itertools.product(range(1, ROWS + 1 if panels == 1 else 2), [VECTORS] if paired else range(1, VECTORS + 1))
 
     def emit(context, builder, sig, args):
-        rows, vectors, pointers, steps, k, blocks = args
+        rows, vectors, pointers, steps, k, blocks, second = args
         kind = vec_of(scalar)
         call_args = [builder.extract_value(pointers, i) for i in range(5)]
         call_args += [builder.extract_value(steps, i) for i in range(9)] + [k, blocks]
+        call_args += [builder.extract_value(second, i) for i in range(len(sig.args[6]))]
         impossible, done = builder.append_basic_block("impossible"), builder.append_basic_block("done")
         selector = builder.add(builder.mul(rows, int_constant(VECTORS + 1)), vectors)
         switch = builder.switch(selector, impossible)
@@ -220,20 +231,43 @@ def _tile(typingctx, rows, vectors, pointers, steps, k, blocks):
             case = builder.append_basic_block(f"tile_{row_count}x{vector_count}")
             switch.add_case(int_constant(row_count * (VECTORS + 1) + vector_count), case)
             builder.position_at_end(case)
-            builder.call(tile_function(builder.module, kind, row_count, vector_count, paired), call_args)
+            builder.call(tile_function(builder.module, kind, row_count, vector_count, paired, panels), call_args)
             builder.branch(done)
         builder.position_at_end(impossible)
         builder.unreachable()
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return signature(types.void, rows, vectors, pointers, steps, k, blocks), emit
+    return signature(types.void, rows, vectors, pointers, steps, k, blocks, second), emit
 
 
 def _panel_product(
-    out, init, left, right, out_row, out_vec, init_row, init_vec, a_row, a_k, a_block, b_k, b_block, k, blocks, vectors, rows
+    out,
+    init,
+    left,
+    right,
+    out_row,
+    out_vec,
+    init_row,
+    init_vec,
+    a_row,
+    a_k,
+    a_block,
+    b_k,
+    b_block,
+    k,
+    blocks,
+    vectors,
+    rows,
+    out_second,
+    init_second,
+    right_second,
 ):
     """The body of the compiled panel product: deal rows out to tiles evenly, for a tile of one row runs at half speed."""
+    if right_second > 0:
+        steps = (out_row, out_vec, init_row, init_vec, a_row, a_k, a_block, b_k, b_block)
+        _tile(1, vectors, (out, init, left, right, right), steps, k, blocks, (out_second, init_second, right_second))
+        return
     tiles = (rows + ROWS - 1) // ROWS
     # A long right operand is taken a block at a time, so that it is still in cache when the next rows meet it.
     at_once = blocks if tiles == 1 or k < LONG else 1
@@ -254,12 +288,12 @@ def _panel_product(
                 right_at,
                 ahead,
             )
-            _tile(rows * (i + 1) // tiles - first, vectors, pointers, steps, k, at_once)
+            _tile(rows * (i + 1) // tiles - first, vectors, pointers, steps, k, at_once, ())
 
 
 def _compiled_product(scalar, right):
     pointers = [types.CPointer(scalar)] * 3 + [types.CPointer(right)]
-    return CFunction(_panel_product, types.void(*pointers, *[types.intp] * 13))
+    return CFunction(_panel_product, types.void(*pointers, *[types.intp] * 16))
 
 
 _PANEL_PRODUCTS = {scalar: _compiled_product(scalar, scalar) for scalar in SCALARS}
@@ -286,16 +320,34 @@ def panel_product(typingctx, address, rows, vectors, out, init, left, right, k, 
 
     def emit(context, builder, sig, args):
         address, rows, vectors, *operands, k, blocks = args
-        parts = [
-            [builder.extract_value(operand, i) for i in range(len(kind))]
-            for operand, kind in zip(operands, sig.args[3:7], strict=True)
-        ]
-        call_args = [part[0] for part in parts]
-        for part in parts:
-            call_args += part[1:]
-        call_args += [k, blocks, vectors, rows]
-        function_type = ir.FunctionType(ir.VoidType(), [arg.type for arg in call_args])
-        builder.call(builder.inttoptr(address, function_type.as_pointer()), call_args)
+        _call_product(builder, address, operands, [k, blocks, vectors, rows, *[int_constant(0)] * 3])
         return context.get_dummy_value()
 
     return signature(types.void, *[types.intp] * 3, out, init, left, right, types.intp, types.intp), emit
+
+
+@intrinsic
+def two_panels(typingctx, address, vectors, out, init, left, right, k, blocks, second):
+    """Compute what two calls of panel_product for one row would, at once: chains enough to keep the multipliers busy.
+
+    second : steps of out, init and right from the first to the second, which lies behind it
+    """
+
+    def emit(context, builder, sig, args):
+        address, vectors, *operands, k, blocks, second = args
+        steps = [builder.extract_value(second, i) for i in range(3)]
+        _call_product(builder, address, operands, [k, blocks, vectors, int_constant(1), *steps])
+        return context.get_dummy_value()
+
+    return signature(types.void, *[types.intp] * 2, out, init, left, right, types.intp, types.intp, second), emit
+
+
+def _call_product(builder, address, operands, numbers):
+    """Call the panel product at an address with Out, Out, Left and Right, and what follows them."""
+    parts = [[builder.extract_value(operand, i) for i in range(len(operand.type.elements))] for operand in operands]
+    call_args = [part[0] for part in parts]
+    for part in parts:
+        call_args += part[1:]
+    call_args += numbers
+    function_type = ir.FunctionType(ir.VoidType(), [arg.type for arg in call_args])
+    builder.call(builder.inttoptr(address, function_type.as_pointer()), call_args)

@@ -34,11 +34,11 @@ def _all_targets():
     llvm.initialize_all_asmprinters()
 
 
-def _tile_assembly(triple, cpu, kind, rows, vectors, paired=False):
+def _tile_assembly(triple, cpu, kind, rows, vectors, paired=False, panels=1):
     """Return the assembly of one tile function, optimised as Numba does."""
     module = ir.Module()
     module.triple = triple
-    tile_function(module, kind, rows, vectors, paired)
+    tile_function(module, kind, rows, vectors, paired, panels)
     parsed = llvm.parse_assembly(str(module))
     for function in parsed.functions:
         if not function.is_declaration:
@@ -74,13 +74,13 @@ def test_innermost_loop_is_multiply_adds_in_registers(cpu, scalar, paired):
     fused = FUSED[family].format(LETTER[family][scalar])
     if cpu == "SSE":  # has no fused ones
         fused = rf"\tmulp{LETTER[family][scalar]}\b"
-    for rows in range(1, shape.rows + 1):
+    for rows, panels in [*((rows, 1) for rows in range(1, shape.rows + 1)), (1, 2)]:
         for vectors in range(shape.vectors if paired else 1, shape.vectors + 1):
-            assembly = _tile_assembly(triple, cpu_name, kind, rows, vectors, paired)
+            assembly = _tile_assembly(triple, cpu_name, kind, rows, vectors, paired, panels)
             loops = _innermost_loops(assembly)
-            assert loops, (rows, vectors)
+            assert loops, (rows, vectors, panels)
             for loop in loops:
-                steps, rest = divmod(len(re.findall(fused, loop)), rows * vectors)  # LLVM unrolls the smallest
+                steps, rest = divmod(len(re.findall(fused, loop)), rows * vectors * panels)  # LLVM unrolls the smallest
                 assert rest == 0 and steps >= 1, (rows, vectors, loop)
                 on_stack = [line for line in loop.splitlines() if re.search(STACK[family], line)]
                 if vectors < shape.vectors:  # narrow tiles, for tails: a row pointer may be reloaded, an accumulator not
