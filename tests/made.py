@@ -1,0 +1,73 @@
+"""Cells by name, with made-up weights, inputs, states and upstream gradients, and what the textbook makes of them."""
+
+import numpy as np
+import reference
+
+from numlstm import CellSpec, GRUSpec, RNNSpec, cells, functional
+
+SPECS = {
+    **cells.VARIANTS,
+    "gates of other shapes": CellSpec(True, "coupled", False, "hard_sigmoid", "relu", "linear", peepholes=True),
+    "no gate": CellSpec(False, "one", False),
+    "gru": GRUSpec(),
+    "gru of other shapes": GRUSpec("relu", "hard_sigmoid"),
+    "rnn": RNNSpec(),
+    "rnn relu": RNNSpec("relu"),
+}
+
+
+def textbook(spec):
+    """Return the reference's cell, and its options."""
+    if isinstance(spec, GRUSpec):
+        return reference.GRU(), {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
+    if isinstance(spec, RNNSpec):
+        return reference.SimpleRNN(), {"activation": spec.activation}
+    squash = {"linear"} ^ {spec.input_activation, spec.output_activation, "linear"} or {"linear"}
+    (activation,) = squash
+    inner, outer = ("linear" if a == "linear" else "tanh" for a in (spec.input_activation, spec.output_activation))
+    cell = reference.LSTM(
+        spec.input_gate,
+        spec.forget_gate,
+        spec.output_gate,
+        inner,
+        outer,
+        spec.peepholes,
+        cell_input="h" if spec.cell_input == "h only" else spec.cell_input,
+    )
+    return cell, {"activation": activation, "recurrent_activation": spec.recurrent_activation}
+
+
+class Made:
+    """A cell with made-up weights, inputs, states and upstream gradients."""
+
+    def __init__(self, rng, name, sizes, dtype):
+        self.spec = SPECS[name]
+        batch, steps, inputs, hidden = sizes
+        self.cell, self.options = textbook(self.spec)
+        shapes = reference.weight_shapes(self.cell, inputs, hidden)
+        scale = 1 / np.sqrt(hidden)
+        self.weights = {key: rng.uniform(-scale, scale, shape).astype(dtype) for key, shape in shapes.items()}
+        self.x = rng.standard_normal((batch, steps, inputs)).astype(dtype)
+        self.dy = rng.standard_normal((batch, steps, hidden)).astype(dtype)
+        states = rng.standard_normal((2, self.spec.states, batch, hidden)).astype(dtype)
+        self.states, self.dstates = tuple(states[0]), tuple(states[1])
+
+    def run(self, **options):
+        return functional.rnn(self.x, tuple(self.weights.values()), self.states, cell=self.spec, **options)
+
+    def run_both(self, **options):
+        """Return all results of both passes, flat."""
+        out = self.run(**options)
+        gradients = functional.rnn_backward(out.tape, self.dy, self.dstates)
+        return out.y, *out.states, gradients.x, *gradients.weights, *gradients.states
+
+    def by_the_textbook(self, **options):
+        """Return what `run_both` should, with more of the reference's options."""
+        options = {**self.options, **options}
+        wide = {key: value.astype(np.float64) for key, value in self.weights.items()}
+        args = self.x.astype(np.float64), wide
+        out = reference.rnn(self.cell, *args, self.states, **options)
+        dstates = tuple(state.astype(np.float64) for state in self.dstates)
+        gradients = reference.rnn_backward(self.cell, *args, out.trace, self.dy, dstates, **options)
+        states = out.states[: self.spec.states]
+        return out.y, *states, gradients.x, *gradients.weights.values(), *gradients.states[: self.spec.states]
