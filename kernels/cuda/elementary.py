@@ -1,0 +1,38 @@
+"""The elementary functions of kernels/elementary.py over scalars. A NaN is handed on by all of them."""
+
+from .machine import constant, device, exp, fma
+
+
+@device
+def sigmoid(x):
+    """Return 1 / (1 + e**-x), from e**-|x|, so that small results keep their relative accuracy."""
+    one, e = constant(x, 1), exp(-abs(x))
+    return (e if x < constant(x, 0) else one) / (one + e)
+
+
+@device
+def relu(x):
+    """Return max(x, 0)."""
+    zero = constant(x, 0)
+    return zero if x < zero else x
+
+
+@device
+def positive(y):
+    """Return 1 above 0, else 0."""
+    return constant(y, 1) if y > constant(y, 0) else constant(y, 0)
+
+
+@device
+def hard_sigmoid(x):
+    """Return min(max(x / 6 + 1/2, 0), 1)."""
+    zero, one = constant(x, 0), constant(x, 1)
+    y = fma(x, constant(x, 1 / 6), constant(x, 0.5))
+    y = zero if y < zero else y
+    return one if y > one else y
+
+
+@device
+def hard_sigmoid_slope(y):
+    """Return hard_sigmoid's slope from its value."""
+    return constant(y, 1 / 6) if constant(y, 0) < y < constant(y, 1) else constant(y, 0)

@@ -1,0 +1,40 @@
+"""The devices that CUDA kernels are tested on, and a word about a GPU that is not there."""
+
+import functools
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `devices`, `simulator`
+
+import devices
+
+missing = functools.cache(devices.missing)
+
+
+@functools.cache
+def _device(kind):
+    return kind()
+
+
+@pytest.fixture
+def simulated():
+    """The kernels in the simulator."""
+    pytest.importorskip("greenlet", reason="the simulator needs greenlet: pip install 'numlstm[test]'")
+    return _device(devices.Simulator)
+
+
+@pytest.fixture(params=["simulator", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request):
+    """The kernels in the simulator, and again on a GPU."""
+    if request.param == "simulator":
+        return request.getfixturevalue("simulated")
+    if missing():
+        pytest.skip(f"no GPU: {missing()}")
+    return _device(devices.Gpu)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if "gpu" in config.option.markexpr and "not gpu" not in config.option.markexpr and missing():
+        terminalreporter.write_line(f"Nothing ran on a GPU: {missing()}.", red=True)

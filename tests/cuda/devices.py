@@ -1,0 +1,63 @@
+"""Where CUDA kernels can run in tests: the simulator, and a GPU where there is one."""
+
+import importlib
+import sys
+
+import numpy as np
+
+_PACKAGE = "numlstm.kernels.cuda"
+
+
+def _modules():
+    return {name: module for name, module in sys.modules.items() if f"{name}.".startswith(f"{_PACKAGE}.")}
+
+
+class Simulator:
+    """The kernels over simulator.py in the place of their machine; arrays are NumPy's."""
+
+    def __init__(self):
+        import simulator
+
+        before = _modules()
+        for name in before:
+            del sys.modules[name]
+        try:
+            importlib.import_module(_PACKAGE)
+            sys.modules[f"{_PACKAGE}.machine"] = simulator
+            self.recurrent = importlib.import_module(f"{_PACKAGE}.recurrent")
+        finally:
+            for name in _modules():
+                del sys.modules[name]
+            sys.modules.update(before)
+
+    def array(self, values):
+        return np.array(values, order="C")
+
+    def host(self, array):
+        return array.copy()
+
+
+class Gpu:
+    """The kernels on the GPU that numba.cuda finds first."""
+
+    def __init__(self):
+        from numba import cuda
+
+        self._cuda, self.recurrent = cuda, importlib.import_module(f"{_PACKAGE}.recurrent")
+
+    def array(self, values):
+        return self._cuda.to_device(np.ascontiguousarray(values))
+
+    def host(self, array):
+        return array.copy_to_host()
+
+
+def missing():
+    """Return what is missing for a GPU, None if nothing is."""
+    try:
+        from numba import cuda
+        from numba.cuda.extending import intrinsic  # noqa: F401  numba's own target, without numba-cuda, has none
+
+        return None if cuda.is_available() else "numba.cuda finds no driver or no GPU"
+    except Exception as error:  # an installation can lack many things, each with an exception of its own
+        return f"numba.cuda cannot be imported ({type(error).__name__}: {error})"

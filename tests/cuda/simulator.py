@@ -1,0 +1,220 @@
+"""A GPU in Python, in the place of numlstm.kernels.cuda.machine: kernels run as they are written, on NumPy arrays.
+
+All blocks of a launch run at once, each thread a greenlet that runs until a barrier; the order in which threads go on is
+ORDER. Every access is checked: it must lie within its array, must not read shared or local memory that nothing has written,
+and must not meet another thread's access to the same element, one of them writing, unless a barrier of their block stands
+between the two. So a missing barrier is an error whatever the order and the numbers. Numbers have the kernel's own dtype.
+"""
+
+import itertools
+import random
+import sys
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import greenlet
+import numpy as np
+
+ORDERS = ("forward", "reverse", "random")
+ORDER = "forward"
+without: set[tuple[str, int]] = set()  # barriers that are left out: (function, how many lines into it)
+barriers: set[tuple[str, int]] = set()  # those that were met
+
+
+class KernelError(AssertionError):
+    """A kernel did what it must not."""
+
+
+class Axes(NamedTuple):
+    x: int
+    y: int = 0
+    z: int = 0
+
+
+class _Block:
+    def __init__(self, index):
+        self.index, self.shared, self.epoch, self.threads = Axes(*index), {}, 0, []
+
+
+class _Thread:
+    def __init__(self, index, block):
+        self.index, self.block, self.waits, self.done = Axes(index), block, False, False
+
+
+class _Access(NamedTuple):
+    """Who touched an element last: a thread, or None for several, at an epoch of its block, or None for several."""
+
+    block: _Block | None
+    thread: _Thread | None
+    epoch: int
+
+
+_now = SimpleNamespace(thread=None, scheduler=None)
+
+
+class Memory:
+    """An array as a kernel sees it, and who touched its elements in this launch.
+
+    fresh : whether it is memory that nothing has written yet
+    """
+
+    def __init__(self, array, fresh=False):
+        assert array.flags.c_contiguous, "kernels take C-contiguous arrays"
+        self.shape, self.dtype, self._flat = array.shape, array.dtype, array.reshape(-1)
+        self._writes, self._reads, self._fresh = {}, {}, fresh
+
+    def read(self, at):
+        self._check(at)
+        write, read, thread = self._writes.get(at), self._reads.get(at), _now.thread
+        block = thread.block
+        if write is None and self._fresh:
+            raise KernelError(f"thread {thread.index.x} reads element {at}, which nothing has written")
+        self._keep_apart(write, "reads", "written", at)
+        if read is None or (read.block is block and read.epoch < block.epoch):
+            self._reads[at] = _Access(block, thread, block.epoch)
+        elif read.block is not block:
+            self._reads[at] = _Access(None, None, 0)
+        elif read.thread is not thread:
+            self._reads[at] = _Access(block, None, block.epoch)
+        return self._flat[at]
+
+    def write(self, at, value):
+        self._check(at)
+        if type(value) is not self.dtype.type:
+            raise KernelError(f"a {type(value).__name__} is written to an array of {self.dtype}")
+        thread = _now.thread
+        self._keep_apart(self._writes.get(at), "writes", "written", at)
+        self._keep_apart(self._reads.get(at), "writes", "read", at)
+        self._writes[at] = _Access(thread.block, thread, thread.block.epoch)
+        self._flat[at] = value
+
+    def _check(self, at):
+        if not 0 <= at < self._flat.size:
+            raise KernelError(f"element {at} of {self._flat.size}")
+
+    def _keep_apart(self, access, does, was, at):
+        """Refuse to touch what another thread touched without a barrier in between."""
+        thread = _now.thread
+        if access is None or access.thread is thread:
+            return
+        if access.block is not thread.block or access.epoch == thread.block.epoch:
+            raise KernelError(
+                f"a race: thread {thread.index.x} {does} element {at}, {was} by another since the last barrier"
+            )
+
+
+class _Space:
+    """What ``cuda.shared`` and ``cuda.local`` are: an array for each place in the code that asks for one."""
+
+    def __init__(self, owner):
+        self._owner = owner
+
+    def array(self, shape, dtype):
+        held = self._owner(_now.thread)
+        frame = sys._getframe(1)
+        key = (frame.f_code, frame.f_lasti)
+        if key not in held:
+            held[key] = Memory(np.full(shape, np.nan, dtype), fresh=True)
+        return held[key]
+
+
+def _barrier():
+    frame = sys._getframe(1)
+    place = (frame.f_code.co_name, frame.f_lineno - frame.f_code.co_firstlineno)
+    barriers.add(place)
+    if place not in without:
+        _now.thread.waits = True
+        _now.scheduler.switch()
+
+
+class _Cuda:
+    """numba.cuda, as far as kernels use it."""
+
+    shared = _Space(lambda thread: thread.block.shared)
+    local = _Space(lambda thread: thread.__dict__.setdefault("local", {}))
+    threadIdx = property(lambda self: _now.thread.index)
+    blockIdx = property(lambda self: _now.thread.block.index)
+    syncthreads = staticmethod(_barrier)
+
+
+cuda = _Cuda()
+
+
+class _Kernel:
+    def __init__(self, function, threads):
+        self._function, self._threads = function, threads
+
+    def __getitem__(self, where):
+        blocks, threads, _ = where
+        assert threads <= self._threads, "more threads than launch_bounds allows"
+        return lambda *arguments: self._launch(blocks, threads, arguments)
+
+    def _launch(self, shape, threads, arguments):
+        seen = {}
+        arguments = [_seen_by_kernel(argument, seen) for argument in arguments]
+        blocks = [_Block(index) for index in itertools.product(*map(range, shape))]
+        for block in blocks:
+            block.threads = [_Thread(t, block) for t in range(threads)]
+        everybody = [thread for block in blocks for thread in block.threads]
+        for thread in everybody:
+            thread.greenlet = greenlet.greenlet(self._run)
+        _now.scheduler, generator = greenlet.getcurrent(), random.Random(0)
+        while everybody:
+            if ORDER == "reverse":
+                everybody.reverse()
+            elif ORDER == "random":
+                generator.shuffle(everybody)
+            for thread in everybody:
+                _now.thread = thread
+                thread.greenlet.switch(thread, arguments) if not thread.greenlet else thread.greenlet.switch()
+            for block in blocks:
+                waiting = sum(thread.waits for thread in block.threads)
+                if waiting not in (0, threads):
+                    raise KernelError(f"{waiting} of {threads} threads of a block wait at a barrier, the others never come")
+                block.epoch += 1
+                for thread in block.threads:
+                    thread.waits = False
+            everybody = [thread for block in blocks for thread in block.threads if not thread.done]
+
+    def _run(self, thread, arguments):
+        self._function(*arguments)
+        thread.done = True
+
+
+def _seen_by_kernel(argument, seen):
+    """Return an argument as a kernel gets it; the same array is the same memory wherever it stands."""
+    if isinstance(argument, tuple):
+        return type(argument)(*(_seen_by_kernel(item, seen) for item in argument))
+    if isinstance(argument, np.ndarray):
+        key = (argument.ctypes.data, argument.nbytes, argument.dtype)
+        return seen.setdefault(key, Memory(argument)) if argument.size else Memory(argument)
+    return argument
+
+
+# --- what machine.py has under the same names ---
+
+exp, sqrt, tanh = np.exp, np.sqrt, np.tanh
+
+
+def kernel(threads):
+    return lambda function: _Kernel(function, threads)
+
+
+def device(function):
+    return function
+
+
+def load(array, at):
+    return array.read(at)
+
+
+def store(array, at, value):
+    array.write(at, value)
+
+
+def constant(like, value):
+    return type(like)(value)
+
+
+def fma(a, b, c):
+    return a * b + c

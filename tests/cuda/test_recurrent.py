@@ -1,0 +1,89 @@
+"""The CUDA passes of recurrent layers against the textbook, in the simulator and, where there is one, on a GPU."""
+
+import ast
+
+import numpy as np
+import pytest
+from layers import Layer
+from support import KERNELS, assert_same_bits
+
+SMALL = (2, 2, 2, 4)  # a tile of few threads, so that small sizes fill several blocks
+SIZES = (5, 3, 3, 9)  # no multiple of the tile's
+LENGTHS = (3, 1, 0, 2, 3)
+NAMES = ("lstm", "peephole", "nig", "nfg", "nog", "niaf", "noaf", "cifg", "1997", "elysium", "gru", "rnn")
+SHAPES = ("gates of other shapes", "no gate", "gru of other shapes", "rnn relu")
+ALLOWED_EPS = 20  # in units of eps * (1 + the largest element): sums of up to a hundred products
+
+
+@pytest.fixture
+def order(monkeypatch):
+    simulator = pytest.importorskip("simulator")
+    return lambda name: monkeypatch.setattr(simulator, "ORDER", name)
+
+
+def assert_right(layer, results):
+    for got, want in zip(results, layer.by_the_textbook(), strict=True):
+        assert got.shape == want.shape and got.dtype == layer.dtype
+        assert np.abs(got - want).max() < ALLOWED_EPS * np.finfo(layer.dtype).eps * (1 + np.abs(want).max())
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
+@pytest.mark.parametrize("name", NAMES + SHAPES)
+def test_outputs_states_and_all_gradients_match_the_reference(rng, device, name, lengths):
+    layer = Layer(rng, name, SIZES, np.float32 if lengths else np.float64, lengths)
+    assert_right(layer, layer.run(device, SMALL))
+
+
+def test_the_tile_that_is_used_matches_the_reference(rng, device):
+    layer = Layer(rng, "lstm", (5, 1, 2, 17), np.float32)
+    assert_right(layer, layer.run(device))
+
+
+@pytest.mark.parametrize("name", ["peephole", "gru", "rnn"])
+def test_the_order_of_threads_and_the_tile_change_no_bit(rng, simulated, order, name):
+    layer = Layer(rng, name, (5, 2, 3, 9), np.float32, (2, 1, 2, 2, 0))
+    want = layer.run(simulated, SMALL)
+    for other in ("reverse", "random"):
+        order(other)
+        assert_same_bits(layer.run(simulated, SMALL), want)
+    assert_same_bits(layer.run(simulated, (4, 2, 1, 8)), want)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 3, 0, 4), (3, 0, 2, 4), (0, 2, 3, 4)], ids=str)
+def test_the_smallest_sizes(rng, device, sizes):
+    layer = Layer(rng, "lstm", sizes, np.float64)
+    for got, want in zip(layer.run(device, SMALL), layer.by_the_textbook(), strict=True):
+        assert np.allclose(got, want, rtol=0, atol=1e-14)
+
+
+def test_gradients_of_weights_accumulate(rng, device):
+    layer = Layer(rng, "peephole", (5, 2, 3, 9), np.float64)
+    before = [rng.standard_normal(weight.shape) for weight in layer.cell]
+    fresh, added = layer.run(device, SMALL)[4:8], layer.run(device, SMALL, before)[4:8]
+    for one, other, start in zip(fresh, added, before, strict=True):
+        assert np.array_equal(other, start.reshape(one.shape) + one)
+
+
+def test_a_missing_barrier_is_found(rng, simulated):
+    import simulator
+
+    layer = Layer(rng, "lstm", (3, 2, 5, 6), np.float32)
+    simulator.barriers.clear()
+    layer.run(simulated, SMALL)
+    found = sorted(simulator.barriers)
+    assert len(found) == 2
+    for barrier in found:
+        simulator.without.add(barrier)
+        try:
+            with pytest.raises(simulator.KernelError, match=r"a race|nothing has written"):
+                layer.run(simulated, SMALL)
+        finally:
+            simulator.without.clear()
+
+
+def test_the_simulator_has_all_that_kernels_use():
+    simulator = pytest.importorskip("simulator")
+    tree = ast.parse((KERNELS / "cuda" / "machine.py").read_text())
+    (names,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__")
+    for name in ast.literal_eval(names):
+        assert hasattr(simulator, name), name
