@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from . import passes
+from . import _validate, passes
 from ._validate import Array
 from ._workspace import Arena, Take
 from .layers import Layer
@@ -69,9 +69,9 @@ class Predictor:
     layers, traits : for which it is good
     """
 
-    def __init__(self, layers: list[Layer], traits: list[Any], dtype: np.dtype[Any]) -> None:
+    def __init__(self, layers: list[Layer], traits: list[Any], dtype: np.dtype[Any], x_dtype: np.dtype[Any]) -> None:
         self.layers, self.traits = layers, traits
-        self._dtype, self._arena = dtype, Arena()
+        self._dtype, self._x_dtype, self._arena = dtype, x_dtype, Arena()
         self._x: Array | None = None
 
     @property
@@ -83,14 +83,14 @@ class Predictor:
         """Prepare for batches like x, with the weights that there are now."""
         if self._x is None or self._x.shape != x.shape:
             self._arena.restart()
-            self._x = self._arena.take(x.shape, x.dtype)
+            self._x = self._arena.take(x.shape, self._x_dtype)
             self._plan = Plan(self.layers, x.shape, self._dtype, self._arena.take, training=False, raw=False)
         self._plan.load()
 
     def forward(self, x: Array) -> tuple[Array, ...]:
         """Return the model's output, and the last states of a last layer that returns them. x is not referred to."""
         assert self._x is not None
-        self._x[...] = x
+        _validate.convert(x, self._x)
         y = self._plan.forward(self._x).copy()
         states = self._plan.states() if self.layers[-1].return_state else ()
         return (y, *states)

@@ -12,15 +12,20 @@ if TYPE_CHECKING:
 
 
 class Data(NamedTuple):
-    """Samples, checked: x (N, ..); y (N, ..), targets or classes; weights (N, rows of y a sample), or (N, 0) for 1."""
+    """Samples, checked: x (N, ..); y (N, ..), targets or classes; weights (N, rows of y a sample), or (N, 0) for 1.
+
+    A large x is of its own dtype and strides until `Step.gather` or `Step.part`.
+    """
 
     x: Array
     y: Array
     weights: Array
 
 
-def checked(model: "Sequential", loss: "Loss", x: Any, y: Any, weights: Any, prefix: str = "") -> Data:
+def checked(model: "Sequential", loss: "Loss", x: Any, y: Any, weights: Any, prefix: str = "", whole: bool = False) -> Data:
     """Return samples for a model and a loss; the model is built if it is not. Messages call them `prefix` x and y.
+
+    whole : whether a large x may not be left to `Step` to convert
 
     Raises
     ------
@@ -33,10 +38,10 @@ def checked(model: "Sequential", loss: "Loss", x: Any, y: Any, weights: Any, pre
     with contextlib.suppress(TypeError):  # what has no length is refused below
         if len(x) != len(y):
             raise ValueError(f"{name_x} and {name_y} must have as many samples, not {len(x)} and {len(y)}")
-    array = model.cast(name_x, x)
+    array = model.cast(name_x, x, whole)
     if len(array) == 0:
         raise ValueError(f"{name_x} holds no samples: its shape is {array.shape}")
-    _validate.finite(name_x, array)
+    _validate.finite(name_x, array, model.x_dtype)
     if model.layers[-1].return_state:
         raise ValueError("a model whose last layer returns its states cannot be trained: make it without return_state")
     output = (len(array), *model.output_shape_for(array.shape[1:]))

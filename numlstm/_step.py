@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _random, _threads, backend, losses, metrics, passes
+from . import _random, _threads, _validate, backend, losses, metrics, passes
 from ._plan import Plan
 from ._samples import Data
 from ._validate import Array
@@ -43,7 +43,7 @@ class Step:
 
     def __init__(self, model: "Sequential", loss: Loss, metrics: Sequence[Metric], slots: int, seed: int) -> None:
         self._model, self._loss, self._metrics, self._seed = model, loss, metrics, seed
-        self._raw = is_fused(model.layers, loss)
+        self._raw, self._x_dtype = is_fused(model.layers, loss), model.x_dtype
         self.layers = tuple(model.layers)
         self.lock = threading.Lock()  # of what passes share
         self._threads = _threads.get_num_threads()
@@ -63,9 +63,21 @@ class Step:
         """Return the samples of these rows, in memory that the next call overwrites."""
         return Data(*(self._taken(name, array, rows) for name, array in zip(Data._fields, data, strict=True)))
 
+    def part(self, data: Data, start: int, stop: int) -> Data:
+        """Return successive samples, x in memory that the next call overwrites if it is not where it is read from."""
+        x, *others = (array[start:stop] for array in data)
+        return Data(x if _validate.is_ready(x, self._x_dtype) else self._converted("x", x), *others)
+
     def _taken(self, name: str, array: Array, rows: Array) -> Array:
+        if name == "x" and not _validate.is_ready(array, self._x_dtype):
+            return self._converted(name, array[rows])
         buffer = self._buffer(name, (len(rows), *array.shape[1:]), array.dtype)
         return np.take(array, rows, axis=0, out=buffer, mode="clip")  # "raise" would allocate
+
+    def _converted(self, name: str, array: Array) -> Array:
+        buffer = self._buffer(name, array.shape, self._x_dtype)
+        _validate.convert(array, buffer)
+        return buffer
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         key = name, shape, dtype

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+LARGE = 1 << 26  # bytes of a copy that is not made in whole
+_PART = 1 << 22  # bytes that are looked at at once
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 Array = npt.NDArray[Any]
@@ -61,6 +63,27 @@ def numeric(name: str, value: object, dtype: np.dtype[Any]) -> Array:
         return np.array(array, dtype, order="C")
 
 
+def by_batch(name: str, value: object, dtype: np.dtype[Any]) -> Array:
+    """Return numbers as `numeric` does, but a large array that would be copied as it is: to be converted batch by batch."""
+    if isinstance(value, np.ndarray) and value.size * dtype.itemsize > LARGE and not isinstance(value, np.ma.MaskedArray):
+        return numbers(name, value)
+    return numeric(name, value, dtype)
+
+
+def convert(array: Array, out: Array) -> None:
+    """Write numbers of any kind over an array of their shape."""
+    if array.dtype == out.dtype:
+        out[...] = array
+        return
+    with np.errstate(over="ignore"):  # `finite` is asked beforehand where it matters
+        out[...] = array
+
+
+def is_ready(array: Array, dtype: np.dtype[Any]) -> bool:
+    """Return whether an array is as kernels read it."""
+    return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+
+
 def indices(name: str, value: object, count: int) -> Array:
     """Return whole numbers in 0..count-1, of any integer dtype or floats without a fraction, as int64."""
     array = _as_array(name, value, "whole numbers")
@@ -99,20 +122,32 @@ def _as_array(name: str, value: object, kind: str) -> Array:
     return array
 
 
-def finite(name: str, array: Array) -> None:
-    """Refuse NaN and infinity, naming the first place."""
+def finite(name: str, array: Array, dtype: np.dtype[Any] | None = None) -> None:
+    """Refuse NaN and infinity, and what is infinite in `dtype`, naming the first place."""
     if array.dtype.kind != "f":
         return
+    dtype = array.dtype if dtype is None else dtype
     with np.errstate(all="ignore"):
-        if math.isfinite(np.add.reduce(array, None, np.float64)):
+        if all(math.isfinite(np.add.reduce(part, None, np.float64)) for part in _parts(array, dtype)):
             return
-    bad = ~np.isfinite(array)
-    if bad.any():
-        place = np.unravel_index(int(np.argmax(bad)), array.shape)
-        where = ", ".join(map(str, place))
-        raise ValueError(
-            f"{name} must be finite, but {name}[{where}] is {array[place]} ({int(bad.sum())} such values in all)"
-        )
+        bad, place, before = 0, 0, 0
+        for part in _parts(array, dtype):
+            flags = ~np.isfinite(part)
+            if not bad:
+                place = before + int(np.argmax(flags))
+            bad, before = bad + int(flags.sum()), before + part.size
+        if bad:
+            index = np.unravel_index(place, array.shape)
+            where, came = ", ".join(map(str, index)), array[index].astype(dtype)
+            raise ValueError(f"{name} must be finite, but {name}[{where}] is {came} ({bad} such values in all)")
+
+
+def _parts(array: Array, dtype: np.dtype[Any]) -> Iterable[Array]:
+    """Return an array in that dtype, piece by piece, so that copies are small."""
+    if array.dtype == dtype and array.nbytes <= _PART:
+        return (array,)
+    rows = max(1, _PART // max(1, array[:1].nbytes))
+    return (array[first : first + rows].astype(dtype, copy=False) for first in range(0, len(array), rows))
 
 
 def shape(name: str, array: Array, expected: dict[str, int | None], because: str = "") -> None:

@@ -169,8 +169,10 @@ class Sequential:
             shape = layer.output_shape(shape)  # type: ignore[assignment]
         return shape
 
-    def cast(self, name: str, x: Any) -> Array:
+    def cast(self, name: str, x: Any, whole: bool = True) -> Array:
         """Return data as the model reads it, built for it; numbers of any kind become its dtype.
+
+        whole : whether a large array may not be left as it is, to be converted to `x_dtype` batch by batch
 
         Raises
         ------
@@ -181,7 +183,7 @@ class Sequential:
         """
         if not self.layers:
             raise ValueError("the model has no layers: add some first")
-        array = self.layers[0].cast(x, self.dtype, name)
+        array = self.layers[0].cast(x, self.dtype, name, whole)
         expected = self._input_shape
         if expected is not None and array.ndim == 2 and len(expected) == 2 and expected[1] == 1:
             array = array[:, :, np.newaxis]  # as Keras: a missing axis of one feature
@@ -193,6 +195,11 @@ class Sequential:
             raise ValueError(f"{name} must have at least one step and one feature, not shape {array.shape}")
         self._build(array.shape[1:])
         return array
+
+    @property
+    def x_dtype(self) -> np.dtype[Any]:
+        """The dtype of data as the first layer reads it."""
+        return self.layers[0].x_dtype(self.dtype)
 
     # --- weights ---
 
@@ -291,7 +298,7 @@ class Sequential:
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: Any = 1,
@@ -348,7 +355,7 @@ class Sequential:
         TypeError, ValueError
             For data that does not fit the model. NaN is let through: it makes its own row's output NaN and no other's.
         """
-        array = self.cast("x", x)
+        array = self.cast("x", x, whole=False)
         rows = self._predict_rows(array) if batch_size is None else _validate.whole("batch_size", batch_size)
         predictor = self._predictor()
         parts: list[tuple[Array, ...]] = []
@@ -375,7 +382,7 @@ class Sequential:
             kept = None
         if kept is not None and kept.layers == self.layers and kept.traits == traits:
             return kept
-        return Predictor(list(self.layers), traits, self.dtype)
+        return Predictor(list(self.layers), traits, self.dtype, self.x_dtype)
 
     def _traits(self) -> list[Any]:
         return [layer.traits(layer) for layer in self.layers]
@@ -383,7 +390,7 @@ class Sequential:
     def _predict_rows(self, x: Array) -> int:
         if any(layer.stateful for layer in self.layers):
             return self.batch_size or len(x) or 1
-        steps = x.shape[1] if x.ndim > 2 or x.dtype == np.int64 else 1
+        steps = x.shape[1] if x.ndim > 2 or self.x_dtype == np.int64 else 1
         widest = max(getattr(layer, "units", getattr(layer, "output_dim", 1)) for layer in self.layers)
         return max(1, min(_PREDICT_ROWS, _PREDICT_ELEMENTS // (steps * 4 * widest)))
 

@@ -1,7 +1,7 @@
 """Training: batches, epochs, validation, what is reported, and going on from where training stopped."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from . import _random, _validate, losses, metrics, optimizers
 from ._samples import Data, checked, split
 from ._validate import Array
 from .callbacks import Callback, Logs
+from .data import Batches
 from .layers import Bidirectional, Recurrent
 from .losses import Loss
 from .metrics import Meter
@@ -120,8 +121,8 @@ class Trainer:
         slots = self._slots if self._step is None else self._step.slots
         return {**self.__dict__, "_step": None, "_slots": slots, "_waiting": 0, "_active": []}
 
-    def _data(self, x: Any, y: Any, weights: Any) -> Data:
-        return checked(self.model, self.loss, x, y, weights)
+    def _data(self, x: Any, y: Any, weights: Any, whole: bool = False) -> Data:
+        return checked(self.model, self.loss, x, y, weights, whole=whole)
 
     def _validation(self, given: Any) -> Data:
         if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
@@ -134,7 +135,7 @@ class Trainer:
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: Any = 1,
@@ -150,9 +151,11 @@ class Trainer:
         Parameters
         ----------
         x : (N, T, F), or what the model's first layer takes
-            NumPy arrays, lists or data frames; converted to the model's dtype.
+            NumPy arrays, lists or data frames; converted to the model's dtype. Large arrays, such as `numpy.memmap`, are
+            converted batch by batch. Or `numlstm.data.Batches`, which hold y, sample_weight, batch_size and the order too.
         y : (N, outputs), or (N, T, outputs) for a model with an output at each step
-            For sparse cross-entropy whole numbers, without the last axis.
+            For sparse cross-entropy whole numbers, without the last axis. Of another dtype than the model's, it is converted
+            in whole.
         batch_size : int
             Samples between updates, 32 if left out; the last batch of an epoch may be smaller.
         epochs : int
@@ -182,7 +185,12 @@ class Trainer:
         TypeError, ValueError
             For data that does not fit the model or the loss, holds no samples, NaN or infinity: the message names the place.
         """
-        size, epochs = _batch_size(batch_size), _validate.whole("epochs", epochs, 0)
+        epochs, given = _validate.whole("epochs", epochs, 0), x if isinstance(x, Batches) else None
+        if given is not None:
+            if not (y is sample_weight is batch_size is None and validation_split == 0):
+                raise TypeError("y, sample_weight, batch_size and validation_split cannot be given beside Batches as x")
+            x, y, sample_weight, batch_size = given.x, given.y, given.sample_weight, given.batch_size
+        size = _batch_size(batch_size)
         data, validation = self._data(x, y, sample_weight), None
         fraction = _validate.real("validation_split", validation_split, least=0, below=1)
         if validation_data is not None:
@@ -204,7 +212,8 @@ class Trainer:
         try:
             self._begin()
             while self.epoch < epochs and not self.model.stop_training:
-                self._epoch(step, data, validation, size, shuffle, bar)
+                batches = self._batches(len(data.x), size, shuffle) if given is None else given.rows(self.epoch)
+                self._epoch(step, data, validation, size, batches, bar)
             self._call("on_train_end")
         finally:
             bar.close()
@@ -222,15 +231,21 @@ class Trainer:
                 callback.set_state(saved["state"])
         self._saved_callbacks = []
 
-    def _epoch(self, step: "Step", data: Data, validation: Data | None, size: int, shuffle: bool, bar: Any) -> None:
-        epoch, count = self.epoch, len(data.x)
+    def _batches(self, count: int, size: int, shuffle: bool) -> Iterator[Array]:
+        """Yield which samples are in each batch of the next epoch."""
+        order = np.random.default_rng([self.seed, self.batches]).permutation(count) if shuffle else np.arange(count)
+        for start in range(0, count, size):
+            yield order[start : start + size]
+
+    def _epoch(
+        self, step: "Step", data: Data, validation: Data | None, size: int, batches: Iterator[Array], bar: Any
+    ) -> None:
+        epoch = self.epoch
         self._call("on_epoch_begin", epoch)
         bar.epoch(epoch)
-        order = np.random.default_rng([self.seed, self.batches]).permutation(count) if shuffle else np.arange(count)
         meter = Meter(self.metrics)
         watched = [c for c in self._active if _watches_batches(c)]
-        for number, start in enumerate(range(0, count, size)):
-            rows = order[start : start + size]
+        for number, rows in enumerate(batches):
             for callback in watched:
                 callback.on_train_batch_begin(number)
             self._learn(step, step.gather(data, rows), meter)
@@ -252,7 +267,7 @@ class Trainer:
 
         x, y, sample_weight : as for `fit`
         """
-        data = self._data(x, y, sample_weight)
+        data = self._data(x, y, sample_weight, whole=True)
         meter = Meter(self.metrics)
         self._learn(self._ready(), data, meter)
         return meter.loss()
@@ -327,7 +342,7 @@ class Trainer:
             self.model.reset_states()
             try:
                 for start in range(0, len(data.x), size):
-                    step.measure(Data(*(array[start : start + size] for array in data)), meter)
+                    step.measure(step.part(data, start, start + size), meter)
             finally:
                 for layer, kept in zip(self.model.layers, states, strict=True):
                     layer.states = kept

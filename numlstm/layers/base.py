@@ -182,9 +182,16 @@ class Layer:
         run.load()
         return run, array
 
-    def cast(self, x: Any, dtype: np.dtype[Any], name: str = "x") -> Array:
-        """Return x as the layer reads it; messages call it `name`."""
-        return _validate.numeric(name, x, dtype)
+    def cast(self, x: Any, dtype: np.dtype[Any], name: str = "x", whole: bool = True) -> Array:
+        """Return x as the layer reads it; messages call it `name`.
+
+        whole : whether a large array may not be left as it is, to be converted to `x_dtype` batch by batch
+        """
+        return _validate.numeric(name, x, dtype) if whole else _validate.by_batch(name, x, dtype)
+
+    def x_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the dtype of x as the layer reads it, in a model of this dtype."""
+        return dtype
 
 
 class Input:

@@ -66,5 +66,8 @@ class Embedding(Layer):
 
         return EmbeddingRun(self, shape, dtype, take)
 
-    def cast(self, x: Any, dtype: np.dtype[Any], name: str = "x") -> Array:
+    def cast(self, x: Any, dtype: np.dtype[Any], name: str = "x", whole: bool = True) -> Array:
         return _validate.indices(name, x, self.input_dim)
+
+    def x_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return np.dtype(np.int64)
