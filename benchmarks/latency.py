@@ -1,6 +1,7 @@
 """How long one step takes inside a user's ``@njit`` loop, and a whole sequence, with float32 and with bfloat16 weights.
 
-functional.jit with one sequence and I = H: each step waits for the one before. "ns a step" is the time of a loop of them,
+functional.jit with one sequence and I = H: each step waits for the one before; then the same layer with a Dense(1) behind it as
+a model, by its `jit`. "ns a step" is the time of a loop of them,
 median and best of 15. The percentiles are of steps timed one by one with the CPU's cycle counter, between fences that let
 nothing overlap, so that they are a little longer; the counter's own time, the median of empty intervals, is subtracted. Only
 x86 has such a counter for everybody. Then functional.lstm with packed weights, the two kinds in turns.
@@ -26,6 +27,11 @@ import problem  # noqa: E402
 SHAPES = ("1,100,64,128", "1,100,128,256", "1,100,256,512")
 SIZES = (8, 16, 32, 64, 128)
 RTNEURAL = {8: 56, 16: 112, 32: 293, 64: 1330, 128: 5145}  # ns, where the targets come from
+KINDS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "bfloat16": {"compute_dtype": "bfloat16"},
+    "float32, and Dense(1)": {"dense": True},
+}
 PERCENTILES = (50, 99, 99.9)
 _CHECKED_STEPS, _RUNS, _RUN_SECONDS = 50, 15, 0.02
 _TOLERANCE = {None: 5e-6, "bfloat16": 5e-3}
@@ -85,18 +91,34 @@ def _counted() -> Any:
     return count
 
 
+def _with_dense(given: problem.Problem) -> tuple[Any, np.ndarray]:
+    """Return what `jit` returns for a model of this layer and a Dense(1), and the weights (H, 1) of the Dense."""
+    from numlstm import LSTM, Dense, Sequential
+
+    inputs, hidden = given.x.shape[2], given.W_hh.shape[1]
+    model = Sequential([LSTM(hidden, return_sequences=True, input_shape=(None, inputs)), Dense(1)])
+    for parameter, value in zip(model.layers[0].params, given.weights, strict=True):
+        parameter[...] = value
+    return model.jit(), model.layers[1].params.W.T.astype(np.float64)
+
+
 class Step:
     """A step of I = H, whose results were right."""
 
-    def __init__(self, hidden: int, compute_dtype: str | None = None) -> None:
+    def __init__(self, hidden: int, compute_dtype: str | None = None, dense: bool = False) -> None:
         from numlstm import functional
 
         given = problem.problem(problem.Shape(1, _CHECKED_STEPS, hidden, hidden))
-        _, params, state = functional.jit(given.weights, compute_dtype=compute_dtype)
+        want = problem.forward(given)["y"][0]
+        if dense:
+            (_, params, state), W = _with_dense(given)
+            want = want @ W
+        else:
+            _, params, state = functional.jit(given.weights, compute_dtype=compute_dtype)
         sequence, self._repeat = _loops()
-        y = np.empty((_CHECKED_STEPS, hidden), np.float32)
+        y = np.empty(want.shape, np.float32)
         sequence(params, state, given.x[0], y)
-        error = problem.relative_error(y, problem.forward(given)["y"][0])
+        error = problem.relative_error(y, want)
         assert error < _TOLERANCE[compute_dtype], f"y is off by {error:.1e}"
         self._arguments = params, state, given.x[0, 0].copy(), y[0]
 
@@ -158,14 +180,14 @@ def main() -> None:
     print("|--:|---|--:|--:|--:|--:|--:|--:|")
     for hidden in options.sizes:
         float32 = 0.0
-        for compute_dtype in (None, "bfloat16"):
-            step = Step(hidden, compute_dtype)
+        for kind, options in KINDS.items():
+            step = Step(hidden, **options)
             median, best = step.loop()
             float32 = float32 or median
             peer = f"{median / RTNEURAL[hidden]:.2f}" if hidden in RTNEURAL else ""
-            ratio = f"{median / float32:.2f}" if compute_dtype else ""
+            ratio = f"{median / float32:.2f}" if options else ""
             times = step.one_by_one(options.steps)
-            cells = [hidden, compute_dtype or "float32", f"{median:.1f} / {best:.1f}", peer, ratio]
+            cells = [hidden, kind, f"{median:.1f} / {best:.1f}", peer, ratio]
             cells += [f"{times[int(p / 100 * (times.size - 1))]:.0f}" for p in PERCENTILES]
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
     print("\n| N,T,I,H | threads | float32 us, median / best | bfloat16 us | ratio |\n|---|--:|--:|--:|--:|")

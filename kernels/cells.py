@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic, overload, register_jitable
 
-from .compiling import source_hash
+from .compiling import source_hash, stamped_name
 from .elementary import hard_sigmoid, hard_sigmoid_slope, positive, relu, sigmoid, tanh
 from .simd import constant, element_pointer, fma, int_constant, load, load_vector, store_vector, vec_of
 
@@ -258,13 +258,8 @@ def cell_type(name: str) -> type[Cell]:
 
 
 def stamped(cell: Cell) -> Cell:
-    """Return parameters for users' code, whose type says by which kernels they were made.
-
-    Numba keeps what it compiled of users' code by the types of arguments, and does not see that a called kernel has changed:
-    with these it looks for code that is not there, and compiles.
-    """
-    made_by = f"_made_by_{source_hash()}" if source_hash() else ""
-    return cell_type(type(cell).__name__ + made_by)(*cell)
+    """Return parameters for users' code, whose type says by which kernels they were made."""
+    return cell_type(stamped_name(type(cell).__name__))(*cell)
 
 
 def __getattr__(name: str) -> type[Cell]:

@@ -63,6 +63,15 @@ def source_hash() -> str:
     return digest.hexdigest()[:24]
 
 
+def stamped_name(name: str) -> str:
+    """Return the name of a type of parameters for users' code, with a stamp: by which kernels they were made.
+
+    Numba keeps what it compiled of users' code by the types of arguments, and does not see that a called kernel has changed:
+    with these it looks for code that is not there, and compiles.
+    """
+    return f"{name}_made_by_{source_hash()}" if source_hash() else name
+
+
 def _fingerprint() -> str:
     """Return a hash of everything that the machine code depends on."""
     cpu = (numba.config.CPU_NAME, sorted(target.host_features().items()), target.WIDTH, target.ARCHITECTURE)

@@ -6,28 +6,22 @@ the same bits.
 """
 
 from numba import types
-from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.core.typing.templates import signature
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
-from .cells import cell_forward, load_slots, spread_of, type_of
+from .cells import cell_forward, load_slots, places, spread_of, type_of
 from .compiling import OPTIONS, entry, jit, source_hash
+from .row import add_products, load_four
 from .simd import (
-    INT,
     copy,
-    element_pointer,
-    fmuladd,
-    int_constant,
     is_float_array,
     lanes,
     load_first,
     pointer,
-    splat_value,
     store_first,
-    vec_of,
 )
-from .tile import right_vector
+
+INLINE = {**OPTIONS, "_nrt": False, "forceinline": True}
 
 
 def step(params, state, x, y):
@@ -35,23 +29,23 @@ def step(params, state, x, y):
 
     For calls from ``@njit`` functions: nothing is allocated, no Python object is touched and the GIL is not needed, so that
     ``nogil=True`` functions may call it from many threads, each with a state of its own. Functions with ``cache=True`` are
-    found on disk by the next process. Plain Python may call it too, to look at it: numlstm's layers are faster there.
+    found on disk by the next process. Plain Python may call it too, to look at it: `numlstm.Sequential.stream` is for that.
 
     Parameters
     ----------
     params : namedtuple of arrays
-        From `numlstm.functional.jit`.
-    state : namedtuple of h (H,) and c (H,)
-        Overwritten. A copy of its arrays is another sequence.
-    x : (I,)
-        The step's input, contiguous, of the weights' dtype.
-    y : (H,)
-        Written: the new h. It may not overlap with x or the states.
+        Of a model, from `numlstm.Sequential.jit`, or of one layer, from `numlstm.functional.jit`.
+    state : namedtuple of arrays
+        What came with the params: overwritten. A copy is another sequence.
+    x : (I,), or an integer for a model that begins with an `numlstm.Embedding`
+        The step's input, contiguous, of the params' dtype.
+    y : (H,), or (C,) for C outputs of a model
+        Written: the output after this step. It may not overlap with x or the state.
 
     Raises
     ------
     ValueError
-        For sizes that do not fit together.
+        For sizes that do not fit together, or an integer that the embedding does not know.
     numba.core.errors.TypingError
         For other types, and parameters that another version of numlstm made or another width of vectors needed: when the
         calling function is compiled.
@@ -59,32 +53,17 @@ def step(params, state, x, y):
     _call(params, state, x, y)
 
 
-@overload(step, jit_options={**OPTIONS, "_nrt": False, "forceinline": True})
-def _choose_step(params, state, x, y):
-    cell = type_of(params)
-    if cell is None:
-        raise TypingError(f"params must be what numlstm.functional.jit returned, not {params}")
-    if cell.stamp != source_hash():
-        raise TypingError("params were made by another version of numlstm, or for other vectors: call functional.jit again")
-    if cell.h_is_state or cell.states != 1 or spread_of(cell) != 1:
-        raise TypingError(f"there is no step for {cell.__name__}")
-    dtype = params[2].dtype
-    fields = dict(zip(state.fields, state, strict=True)) if isinstance(state, types.BaseNamedTuple) else {}
-    for name, array in (("x", x), ("y", y), ("state.h", fields.get("h")), ("state.c", fields.get("c"))):
-        usable = is_float_array(array) and array.ndim == 1 and array.dtype == dtype and (array.mutable or name == "x")
-        if not usable:
-            kind = "contiguous" if name == "x" else "contiguous, writable"
-            raise TypingError(f"{name} must be a {kind} 1-D array of {dtype}, not {array}")
-    return _step
-
-
-def _step(params, state, x, y):
-    hidden = params.h.shape[1]
-    if x.shape[0] != params.x.shape[1]:
-        raise ValueError("x must have shape (I,), I the inputs of the weights")
-    if y.shape[0] != hidden or state.h.shape[0] != hidden or state.c.shape[0] != hidden:
-        raise ValueError("y, state.h and state.c must have shape (H,), H the hidden units of the weights")
-    cell_step(params, state.h, state.c, x, y)
+@overload(step, jit_options=INLINE)
+def choose_step(params, state, x, y):
+    """Return the code for arguments of these types; TypingError if there is none."""
+    kind = getattr(params, "instance_class", None)
+    stamp = getattr(kind, "stamp", None)
+    if stamp is None:
+        raise TypingError(f"params must be what the method jit of a model or numlstm.functional.jit returned, not {params}")
+    if stamp != source_hash():
+        raise TypingError("params were made by another version of numlstm, or for other vectors: call jit again")
+    choose = _choose_recurrent if type_of(params) is not None else kind.choose_step
+    return choose(params, state, x, y)
 
 
 @entry
@@ -92,99 +71,127 @@ def _call(params, state, x, y):
     step(params, state, x, y)
 
 
+def check_array(name, array, dtype, written=True):
+    """Refuse, by a TypingError, the type of an argument that is not an array as `step` needs it."""
+    if not (is_float_array(array) and array.ndim == 1 and array.dtype == dtype and (array.mutable or not written)):
+        kind = "contiguous, writable" if written else "contiguous"
+        raise TypingError(f"{name} must be a {kind} 1-D array of {dtype}, not {array}")
+
+
+def _choose_recurrent(params, state, x, y):
+    cell, dtype = type_of(params), params[2].dtype
+    check_array("x", x, dtype, written=False)
+    check_array("y", y, dtype)
+    count = 1 if cell.h_is_state else 1 + cell.states
+    if not isinstance(state, types.BaseNamedTuple) or len(state) != count or state.fields[0] != "h":
+        raise TypingError(f"state must be what came with params, a namedtuple of {count} with h first, not {state}")
+    for name, array in zip(state.fields, state, strict=True):
+        check_array(f"state.{name}", array, dtype)
+    return _step
+
+
+def _step(params, state, x, y):
+    hidden = params.h.shape[1]
+    if x.shape[0] != params.x.shape[1]:
+        raise ValueError("x must have shape (I,), I the inputs of the weights")
+    if y.shape[0] != hidden:
+        raise ValueError("y must have shape (H,), H the hidden units of the weights")
+    for array in state:
+        if array.shape[0] != hidden:
+            raise ValueError("the arrays of state must have shape (H,), H the hidden units of the weights")
+    cell_step(params, state.h, state[1:], x, y)
+
+
 @jit
-def cell_step(cell, h, c, x, y):
+def cell_step(cell, h, own, x, y):
     """Bring the states of one sequence one step on.
 
-    cell : cells.Cell with one state beside h; x and h may both be pairs of bfloat16 (layout.pair)
-    h, c : (H,)  overwritten; x : (I,); y : (H,)  written: the new h; no two arrays overlap
+    cell : cells.Cell; its x and h may both be pairs of bfloat16 (layout.pair)
+    h : (H,), own : tuple of (H,), the cell's states beside h; overwritten
+    x : (I,); y : (H,)  written: the new h; no two arrays overlap
     """
-    width, units, panels = lanes(y), cell.b.shape[1], cell.h.shape[0]
+    wide, panels = places(cell).spread * lanes(y), cell.h.shape[0]
     for p in range(0, panels, 2):
-        at = p * width
-        sums = load_slots(cell, cell.b, at, units)
+        at = p * wide
         last = p + 2 >= panels  # all of h has been read: it can be written
         if p + 1 < panels:  # the chains of sums of one panel cannot keep two multipliers of latency 4 busy
-            both = add_products(cell, (sums, load_slots(cell, cell.b, at + width, units)), x, h, p)
-            _apply(cell, both[0], c, y, h, at, last)
-            _apply(cell, both[1], c, y, h, at + width, last)
+            both = add_products(cell, (_biases(cell, at), _biases(cell, at + wide)), x, h, p)
+            _apply_panel(cell, both[0], own, y, h, at, last)
+            _apply_panel(cell, both[1], own, y, h, at + wide, last)
         else:
-            _apply(cell, add_products(cell, (sums,), x, h, p)[0], c, y, h, at, last)
+            _apply_panel(cell, add_products(cell, (_biases(cell, at),), x, h, p)[0], own, y, h, at, last)
     if panels > 2:
-        copy(pointer(y, 0), pointer(h, 0), (panels - 1) // 2 * 2 * width)
+        copy(pointer(y, 0), pointer(h, 0), (panels - 1) // 2 * 2 * wide)
+
+
+def _biases(cell, at):
+    """Return the vectors that the sums of the panel that begins with unit `at` start from."""
+
+
+@overload(_biases, jit_options=INLINE)
+def _choose_biases(cell, at):
+    if spread_of(type_of(cell)) == 1:
+        return lambda cell, at: load_slots(cell, cell.b, at, cell.b.shape[1])
+    return lambda cell, at: load_four(cell.b, at, cell.b.shape[1] - at)  # the last panel may hold fewer
+
+
+def _apply_panel(cell, sums, own, y, h, at, last):
+    """Apply the cell to the units of a panel."""
+
+
+@overload(_apply_panel, jit_options=INLINE)
+def _choose_apply(cell, sums, own, y, h, at, last):
+    if spread_of(type_of(cell)) == 1:
+        return lambda cell, sums, own, y, h, at, last: _apply(cell, sums, own, y, h, at, last)
+
+    def several(cell, sums, own, y, h, at, last):
+        width = lanes(y)
+        _apply(cell, (sums[0],), own, y, h, at, last)
+        if at + width < y.shape[0]:
+            _apply(cell, (sums[1],), own, y, h, at + width, last)
+        if at + 2 * width < y.shape[0]:
+            _apply(cell, (sums[2],), own, y, h, at + 2 * width, last)
+        if at + 3 * width < y.shape[0]:
+            _apply(cell, (sums[3],), own, y, h, at + 3 * width, last)
+
+    return several
 
 
 @jit
-def _apply(cell, sums, c, y, h, at, last):
-    """Apply the cell to one vector of units; write c and y and, with `last`, h."""
+def _apply(cell, sums, own, y, h, at, last):
+    """Apply the cell to one vector of units; write their own states, y and, with `last`, h."""
     count = y.shape[0] - at
-    _, states, out = cell_forward(cell, at, sums, (load_first(c, at, count),))
-    store_first(c, at, states[0], count)
+    _, after, out = cell_forward(cell, at, sums, _before(cell, h, own, at, count))
+    _write(own, after, at, count)
     store_first(y, at, out, count)
     if last:
         store_first(h, at, out, count)
 
 
-@intrinsic
-def add_products(typingctx, cell, sums, x, h, p):
-    """Return the slots of one panel or more, from panel `p` on, with the products of x and of h added, one row each.
-
-    sums : a tuple of slots for each panel, held in registers throughout
-    """
-    kind, of_cell = vec_of(x.dtype), type_of(cell)
-
-    def emit(context, builder, sig, args):
-        cell, sums, x, h, p = args
-        panels = [cgutils.unpack_tuple(builder, slots) for slots in cgutils.unpack_tuple(builder, sums)]
-        for i, left_type, left, (first, count) in (
-            (0, sig.args[2], x, of_cell.x_slots),
-            (1, sig.args[3], h, of_cell.h_slots),
-        ):
-            weights_type, weights = sig.args[0][i], builder.extract_value(cell, i)
-            k_end = builder.extract_value(context.make_array(left_type)(context, builder, left).shape, 0)
-            elements = count * kind.lanes // (2 if weights_type.dtype == types.uint32 else 1)
-            size = builder.mul(k_end, int_constant(elements))
-            offsets = (builder.mul(builder.add(p, int_constant(j)), size) for j in range(len(panels)))
-            starts = [element_pointer(context, builder, weights_type, weights, offset) for offset in offsets]
-            before = [vector for slots in panels for vector in slots[first : first + count]]
-            row = element_pointer(context, builder, left_type, left, int_constant(0))
-            after = _row_loop(builder, kind, before, row, starts, k_end, elements)
-            for j, slots in enumerate(panels):
-                slots[first : first + count] = after[j * count : (j + 1) * count]
-        made = [context.make_tuple(builder, kind, slots) for kind, slots in zip(sig.return_type, panels, strict=True)]
-        return context.make_tuple(builder, sig.return_type, made)
-
-    return signature(sums, cell, sums, x, h, types.intp), emit
+def _before(cell, h, own, at, count):
+    """Return the states before the step, as the cell takes them."""
 
 
-def _row_loop(builder, kind, first, left, starts, k_end, elements):
-    """Emit the loop over k; return the sums after it."""
-    before, loop, done = builder.block, builder.append_basic_block("row_k"), builder.append_basic_block("row_done")
-    builder.cbranch(builder.icmp_signed(">", k_end, int_constant(0)), loop, done)
+@overload(_before, jit_options=INLINE)
+def _choose_before(cell, h, own, at, count):
+    if type_of(cell).h_is_state:
+        return lambda cell, h, own, at, count: (load_first(h, at, count),)
+    if len(own) == 0:
+        return lambda cell, h, own, at, count: ()
+    return lambda cell, h, own, at, count: (load_first(own[0], at, count),) + _before(cell, h, own[1:], at, count)  # noqa: RUF005
 
-    builder.position_at_end(loop)
-    k, places = builder.phi(INT), [builder.phi(start.type) for start in starts]
-    held = [builder.phi(kind.ir_type) for _ in first]
-    vectors = len(first) // len(starts)
-    number = splat_value(builder, builder.load(builder.gep(left, [k])), kind.ir_type)
-    sums = [
-        fmuladd(builder, right_vector(builder, places[j // vectors], j % vectors, kind), number, accumulator)
-        for j, accumulator in enumerate(held)
-    ]
-    k_next = builder.add(k, int_constant(1))
-    next_places = [builder.gep(place, [int_constant(elements)]) for place in places]
-    builder.cbranch(builder.icmp_signed("<", k_next, k_end), loop, done)
-    for phi, start, following in [
-        (k, int_constant(0), k_next),
-        *zip(places, starts, next_places, strict=True),
-        *zip(held, first, sums, strict=True),
-    ]:
-        phi.add_incoming(start, before)
-        phi.add_incoming(following, loop)
 
-    builder.position_at_end(done)
-    results = [builder.phi(kind.ir_type) for _ in first]
-    for result, start, summed in zip(results, first, sums, strict=True):
-        result.add_incoming(start, before)
-        result.add_incoming(summed, loop)
-    return results
+def _write(own, after, at, count):
+    """Write the states after the step."""
+
+
+@overload(_write, jit_options=INLINE)
+def _choose_write(own, after, at, count):
+    if len(own) == 0:  # h itself is written elsewhere
+        return lambda own, after, at, count: None
+
+    def write(own, after, at, count):
+        store_first(own[0], at, after[0], count)
+        _write(own[1:], after[1:], at, count)
+
+    return write

@@ -3,7 +3,7 @@
 Strict: float32 or float64, and all arrays alike. Everything is batch-first; gates stand in the order i, f, g, o.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -13,6 +13,7 @@ from . import _threads, _validate, cells
 from ._validate import Array
 from ._workspace import aligned_empty, borrow, give_back
 from .cells import Spec
+from .jitting import LSTMState, RNNState, Step, zero_state
 
 if TYPE_CHECKING:
     from .backend import step
@@ -25,6 +26,7 @@ __all__ = [
     "PackedWeights",
     "RNNGradients",
     "RNNOutput",
+    "RNNState",
     "Tape",
     "jit",
     "lstm",
@@ -104,13 +106,6 @@ class LSTMOutput(NamedTuple):
     h: Array
     c: Array
     tape: Tape | None
-
-
-class LSTMState(NamedTuple):
-    """States of one sequence for `step`, zeros before its first: h, c (H,)."""
-
-    h: Array
-    c: Array
 
 
 class Gradients(NamedTuple):
@@ -202,7 +197,7 @@ def pack(
 
 def jit(
     weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
-) -> tuple[Callable[[Any, Any, Array, Array], None], Any, LSTMState]:
+) -> tuple[Step, Any, LSTMState | RNNState]:
     """Return ``(step, params, state)`` to run the layer a step at a time inside of ``@njit`` functions.
 
     ``step(params, state, x, y)`` brings one sequence one step on: x (I,) is read, y (H,) and the states are written, with
@@ -212,7 +207,6 @@ def jit(
     Parameters
     ----------
     weights, cell, compute_dtype : as for `pack`
-        Of a cell of the LSTM family.
 
     Returns
     -------
@@ -220,21 +214,18 @@ def jit(
     params : namedtuple of arrays
         In the layout of this machine's vectors and this version of numlstm; a copy or a pickled one is as good, here and in
         other processes. To keep them for longer, keep the weights.
-    state : LSTMState
-        Zeros: h (H,), c (H,). One for each sequence: ``LSTMState(h.copy(), c.copy())`` is another.
+    state : LSTMState, or RNNState for a GRU or simple RNN
+        Zeros: h (H,), and c (H,). One for each sequence: ``state.copy()`` is another.
 
     Raises
     ------
     TypeError, ValueError
-        As `pack`; ValueError for a cell outside of the LSTM family.
+        As `pack`.
     """
     from . import backend
 
     packed = pack(weights, cell, compute_dtype)
-    if not isinstance(packed._spec, cells.CellSpec):
-        raise ValueError(f"cell must be of the LSTM family, for which there is a step, not {packed._spec}")
-    zeros = (np.zeros(packed.hidden, packed.dtype) for _ in LSTMState._fields)
-    return backend.step, packed._packed.for_steps(), LSTMState(*zeros)
+    return backend.step, packed._packed.for_steps(), zero_state(packed._spec.states, (packed.hidden,), packed.dtype)
 
 
 def _checked(spec: Spec, weights: object) -> tuple[Array, ...]:

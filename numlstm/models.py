@@ -14,6 +14,7 @@ from .layers.base import Shape, fits, sample_shape, sizes_text
 if TYPE_CHECKING:
     from ._plan import Predictor
     from .inspection import Trace
+    from .jitting import ModelState, Step
     from .losses import Loss
     from .optimizers import Optimizer
     from .trainer import History, Trainer
@@ -393,6 +394,34 @@ class Sequential:
         steps = x.shape[1] if x.ndim > 2 or self.x_dtype == np.int64 else 1
         widest = max(getattr(layer, "units", getattr(layer, "output_dim", 1)) for layer in self.layers)
         return max(1, min(_PREDICT_ROWS, _PREDICT_ELEMENTS // (steps * 4 * widest)))
+
+    # --- step by step ---
+
+    def jit(self) -> "tuple[Step, Any, ModelState]":
+        """Return ``(step, params, state)`` to run the model a step at a time inside of ``@njit`` functions.
+
+        ``step(params, state, x_t, y_t)`` brings one sequence one step on. It reads x_t, the step's input, (F,), or an
+        integer if the model begins with an `Embedding`, and writes y_t, (C,): with `return_sequences` what `predict` gives
+        for that step, else what it gives for the sequence so far; the same bits. It allocates nothing and needs neither
+        Python nor the GIL. It is the same function for all models, `numlstm.functional.step`, whose docstring says more.
+
+        Returns
+        -------
+        step : function
+        params : nested namedtuple of arrays
+            Copies of the weights, in the layout of this machine's vectors and this version of numlstm; a copy or a pickled
+            one is as good, here and in other processes. To keep them for longer, save the model.
+        state : ModelState
+            Before the first step: zeros, for stateful layers too. One for each sequence: ``state.copy()`` is another.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built, or a layer reads sequences from their end: `Bidirectional`, ``go_backwards``.
+        """
+        from . import jitting
+
+        return jitting.jit(self)
 
     # --- what goes on inside ---
 

@@ -9,6 +9,7 @@ from numlstm.kernels.step import step
 from .feedforward import ACTIVATIONS, Dense, drop, gather, scatter
 from .recurrent import Recurrent, States
 from .runtime import describe
+from .steps import chain_step, dense_step, embedding_step, recurrent_step
 from .training import LOSSES, RULES, SLOTS, Updates, norm, run_loss, shrink
 from .weights import Kind, Parameters, Weights, kind_of
 
@@ -24,11 +25,15 @@ __all__ = [
     "States",
     "Updates",
     "Weights",
+    "chain_step",
+    "dense_step",
     "describe",
     "drop",
+    "embedding_step",
     "gather",
     "kind_of",
     "norm",
+    "recurrent_step",
     "run_loss",
     "scatter",
     "shrink",

@@ -30,7 +30,7 @@ class Dense:
     def __init__(self, rows: int, inputs: int, outputs: int, dtype: np.dtype[Any], training: bool, take: Take) -> None:
         self._dtype, self._work = dtype, rows * inputs * outputs
         panels = layout.column_panels_shape(inputs, outputs, dtype)  # what pack_rows fills for W has the same shape
-        self._panels, self._bias = take(panels, dtype), take((panels[0] * panels[2],), dtype)
+        self.panels, self._bias = take(panels, dtype), take((panels[0] * panels[2],), dtype)
         self.y = take((rows, outputs), dtype)
         self._no_bias = np.empty(0, dtype)
         if training:
@@ -47,12 +47,12 @@ class Dense:
 
     def load(self, W: Array, b: Array | None) -> None:
         """Bring the parameters into the kernels' layout."""
-        run = runtime(self._dtype, parts(self._panels.shape[0], 4 * W.size))
-        parallel.pack_dense(run, W, self._no_bias if b is None else b, self._panels, self._bias)
+        run = runtime(self._dtype, parts(self.panels.shape[0], 4 * W.size))
+        parallel.pack_dense(run, W, self._no_bias if b is None else b, self.panels, self._bias)
 
     def forward(self, x: Array, activation: int) -> Array:
         """Return y, in memory that the next pass overwrites."""
-        parallel.dense(runtime(self._dtype, parts(x.shape[0], self._work)), x, self._panels, self._bias, self.y)
+        parallel.dense(runtime(self._dtype, parts(x.shape[0], self._work)), x, self.panels, self._bias, self.y)
         if activation != activations.LINEAR:
             self.activate(activation, self.y)
         return self.y

@@ -19,6 +19,9 @@ CHOSEN = [
         for dtype in ("float32", "float64")
     ),
     "package/test_jit.py::test_steps_have_the_bits_of_the_whole",
+    "package/test_jit.py::test_other_cells",
+    "package/test_jit_models.py::test_dense",
+    "package/test_jit_models.py::test_stacks",
     "package/test_bfloat16.py::test_it_is_float32_with_rounded_weights",
     "kernels/test_elementary.py",
     "kernels/test_layout.py",

@@ -1,0 +1,133 @@
+"""What a layer or a model becomes for `numlstm.functional.step`: parameters and states.
+
+The types of namedtuples select the code at compile time, so parameters hold arrays alone. All that changes from step to step
+is in a state, also the places for what one layer hands to the next: threads with a state each share nothing that is written.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ._validate import Array
+
+if TYPE_CHECKING:
+    from .layers import Layer
+    from .models import Sequential
+
+Step = Callable[[Any, Any, Any, Array], None]
+
+
+class LSTMState(NamedTuple):
+    """States of one sequence for `step`, zeros before its first: h, c (H,)."""
+
+    h: Array
+    c: Array
+
+    def copy(self) -> "LSTMState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
+class RNNState(NamedTuple):
+    """State of one sequence for `step`, of a GRU or simple RNN, zeros before its first: h (H,)."""
+
+    h: Array
+
+    def copy(self) -> "RNNState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
+class ModelState(NamedTuple):
+    """State of one sequence for `step`, of a model.
+
+    layers : tuple of the layers' states, `Dropout` left out: LSTMState, RNNState, or () for a layer without
+    outputs : tuple of (C,)  what each of these layers but the last hands on; a step overwrites it and reads nothing older
+    """
+
+    layers: tuple[Any, ...]
+    outputs: tuple[Array, ...]
+
+    def copy(self) -> "ModelState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
+class Part(NamedTuple):
+    """A layer for `step`.
+
+    params : its parameters; states : how many arrays (H,) its state has; units : size of its output
+    """
+
+    params: Any
+    states: int
+    units: int
+
+
+def zero_state(states: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return a layer's state before the first step."""
+    kinds: tuple[Any, ...] = tuple, RNNState, LSTMState
+    return kinds[states](*(np.zeros(shape, dtype) for _ in range(states)))
+
+
+def parts(model: "Sequential") -> list[Part]:
+    """Return the layers of a model that do something, with copies of their weights.
+
+    Raises
+    ------
+    ValueError
+        For a layer that has no step, or a model without weights.
+    """
+    from .layers import Dropout
+
+    working = [layer for layer in model.layers if not isinstance(layer, Dropout)]
+    if not working:
+        raise ValueError("the model has no layers that do something: add some first")
+    for layer in working:
+        _check(layer)
+    if not model.built:
+        raise ValueError("the model has no weights yet: give the first layer an input_shape, or show it data, first")
+    return [_part(layer) for layer in working]
+
+
+def _check(layer: "Layer") -> None:
+    from .layers import Bidirectional, Dense, Embedding
+    from .layers.recurrent import Recurrent
+
+    kind = type(layer).__name__
+    if isinstance(layer, Bidirectional) or getattr(layer, "go_backwards", False):
+        option = "" if isinstance(layer, Bidirectional) else " with go_backwards=True"
+        raise ValueError(f"layer {layer.name}, a {kind}{option}, reads sequences from their end: it cannot go step by step")
+    if not isinstance(layer, (Recurrent, Dense, Embedding)):
+        raise ValueError(f"layer {layer.name}, a {kind}, has no step")
+
+
+def _part(layer: Any) -> Part:
+    from . import backend
+    from .layers import Dense, Embedding
+
+    if isinstance(layer, Embedding):
+        return Part(backend.embedding_step(layer.parameters["table"]), 0, layer.output_dim)
+    if isinstance(layer, Dense):
+        W, b = layer.parameters["W"], layer.parameters.get("b")
+        return Part(backend.dense_step(W, b, layer.activation), 0, layer.units)
+    params = backend.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros))
+    return Part(params, layer.spec.states, layer.units)
+
+
+def state_of(parts: list[Part], dtype: np.dtype[Any], batch: tuple[int, ...] = ()) -> ModelState:
+    """Return a model's state before the first step; with a batch, (N,), its arrays are (N, ..)."""
+    return ModelState(
+        tuple(zero_state(part.states, (*batch, part.units), dtype) for part in parts),
+        tuple(np.zeros((*batch, part.units), dtype) for part in parts[:-1]),
+    )
+
+
+def jit(model: "Sequential") -> tuple[Step, Any, ModelState]:
+    """Return (step, params, state): see `numlstm.Sequential.jit`."""
+    from . import backend
+
+    found = parts(model)
+    return backend.step, backend.chain_step(part.params for part in found), state_of(found, model.dtype)
