@@ -1,10 +1,10 @@
 """How long one step takes inside a user's ``@njit`` loop, and a whole sequence, with float32 and with bfloat16 weights.
 
-functional.jit with one sequence and I = H: each step waits for the one before; then the same layer with a Dense(1) behind it as
-a model, by its `jit`. "ns a step" is the time of a loop of them,
-median and best of 15. The percentiles are of steps timed one by one with the CPU's cycle counter, between fences that let
-nothing overlap, so that they are a little longer; the counter's own time, the median of empty intervals, is subtracted. Only
-x86 has such a counter for everybody. Then functional.lstm with packed weights, the two kinds in turns.
+functional.jit with one sequence and I = H: each step waits for the one before; then the layer and a Dense(1) as a model, by
+its `jit`. "ns a step" is the time of a loop of them, median and best of 15. The percentiles are of steps timed one by one with
+the CPU's cycle counter, between fences that let nothing overlap, so that they are a little longer; the counter's own time, the
+median of empty intervals, is subtracted. Only x86 has such a counter for everybody. Then functional.lstm with packed weights,
+the two kinds in turns.
 
 Results are checked against the textbook in float64 NumPy (problem.py) first.
 """
@@ -180,12 +180,12 @@ def main() -> None:
     print("|--:|---|--:|--:|--:|--:|--:|--:|")
     for hidden in options.sizes:
         float32 = 0.0
-        for kind, options in KINDS.items():
-            step = Step(hidden, **options)
+        for kind, chosen in KINDS.items():
+            step = Step(hidden, **chosen)
             median, best = step.loop()
             float32 = float32 or median
             peer = f"{median / RTNEURAL[hidden]:.2f}" if hidden in RTNEURAL else ""
-            ratio = f"{median / float32:.2f}" if options else ""
+            ratio = f"{median / float32:.2f}" if chosen else ""
             times = step.one_by_one(options.steps)
             cells = [hidden, kind, f"{median:.1f} / {best:.1f}", peer, ratio]
             cells += [f"{times[int(p / 100 * (times.size - 1))]:.0f}" for p in PERCENTILES]
