@@ -1,10 +1,10 @@
 """How long one step takes inside a user's ``@njit`` loop, and a whole sequence, with float32 and with bfloat16 weights.
 
-functional.jit with one sequence and I = H: each step waits for the one before; then the layer and a Dense(1) as a model, by
-its `jit`. "ns a step" is the time of a loop of them, median and best of 15. The percentiles are of steps timed one by one with
-the CPU's cycle counter, between fences that let nothing overlap, so that they are a little longer; the counter's own time, the
-median of empty intervals, is subtracted. Only x86 has such a counter for everybody. Then functional.lstm with packed weights,
-the two kinds in turns.
+functional.jit with one sequence and I = H: each step waits for the one before; then the layer and a Dense(1) as a model,
+by its `jit`. "ns a step" is the time of a loop of them, median and best of 15. The percentiles are of steps timed one by
+one with the CPU's cycle counter, between fences that let nothing overlap, so that they are a little longer; the counter's
+own time, the median of empty intervals, is subtracted. Only x86 has such a counter for everybody. Then functional.lstm
+with packed weights, the two kinds in turns.
 
 Results are checked against the textbook in float64 NumPy (problem.py) first.
 """
