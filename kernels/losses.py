@@ -78,17 +78,24 @@ class Hits(NamedTuple):
 
 
 @jit
-def loss_rows(tile, loss, prediction, target, weights, scale, gradient, values, start, stop):
+def loss_rows(tile, loss, prediction, target, weights, lengths, scale, gradient, values, start, stop):
     """Compute rows `start` to `stop` of a loss.
 
     loss : one of this module's namedtuples
     prediction : (R, C); target : (R, C), or (R,) int64 classes
     weights : (R,) of the rows, or (0,) for 1
+    lengths : (N,) of sequences of R / N rows each, whose value and gradient past them is 0; or (0,) where all rows count
     scale : by which the gradient is multiplied
     gradient : (R, C)  written: of ``scale * sum(values)``; (0, C) to leave it out
     values : (R,) float64  written: each row's sum over its elements, times its weight
     """
+    steps = values.shape[0] // max(1, lengths.shape[0])
     for r in range(start, stop):
+        if lengths.shape[0] > 0 and r % steps >= lengths[r // steps]:
+            values[r] = 0
+            for c in range(prediction.shape[1] if gradient.shape[0] > 0 else 0):
+                gradient[r, c] = 0
+            continue
         weight = np.float64(weights[r]) if weights.shape[0] > 0 else 1.0
         values[r] = weight * row_loss(loss, prediction, target, r, weight * scale, gradient)
 

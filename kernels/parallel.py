@@ -281,14 +281,14 @@ def scatter(runtime, indices, dy, dtable):
 
 
 @entry
-def loss(runtime, loss, prediction, target, weights, scale, gradient, values):
+def loss(runtime, loss, prediction, target, weights, lengths, scale, gradient, values):
     """losses.loss_rows over the rows; returns the sum of the values."""
     _deal(
         losses.loss_rows,
         runtime,
         0,
         values.shape[0],
-        (loss, prediction, target, weights, scale, gradient, values),
+        (loss, prediction, target, weights, lengths, scale, gradient, values),
     )
     total = 0.0
     for r in range(values.shape[0]):

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _validate, passes
+from . import _lengths, _validate, passes
+from ._feedforward import DenseRun
 from ._validate import Array
 from ._workspace import Arena, Take
 from .layers import Layer
@@ -17,10 +18,18 @@ class Plan:
     shape, dtype : of the batches
     training : whether there will be backward passes and dropout is at work
     raw : whether the last layer, a Dense, leaves its activation to the loss
+    ragged : whether sequences may differ in length
     """
 
     def __init__(
-        self, layers: Sequence[Layer], shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, raw: bool
+        self,
+        layers: Sequence[Layer],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        raw: bool,
+        ragged: bool,
     ) -> None:
         self.runs: list[passes.Run] = []
         self.keys: list[int] = [0] * len(layers)  # of the random masks of the next pass
@@ -28,11 +37,11 @@ class Plan:
         # Below the first layer that has parameters nobody wants a gradient.
         self._first = next((i for i, layer in enumerate(layers) if layer.parameters), len(layers))
         for i, layer in enumerate(layers):
-            self.runs.append(layer.begin((shape[0], *sample), dtype, take, training, i <= self._first))
+            self.runs.append(layer.begin((shape[0], *sample), dtype, take, training, i <= self._first, ragged))
             sample = tuple(size for size in layer.output_shape(sample) if size is not None)
         self.output_shape = (shape[0], *sample)
         self._last = self.runs[-1] if raw else None
-        if isinstance(self._last, passes.DenseRun):
+        if isinstance(self._last, DenseRun):
             self._last.leave_raw(take)
 
     def load(self) -> None:
@@ -40,15 +49,17 @@ class Plan:
         for run in self.runs:
             run.load()
 
-    def forward(self, x: Array) -> Array:
-        """Return the model's output, in memory that the next pass overwrites."""
+    def forward(self, x: Array, lengths: Array | None) -> Array:
+        """Return the model's output, in memory that the next pass overwrites; past the lengths it may be anything finite."""
         for run, key in zip(self.runs, self.keys, strict=True):
-            x = run.forward(x, key)
+            x = run.forward(x, key, lengths)
+            if x.ndim < 3:  # one row for each sequence
+                lengths = None
         return x
 
     def activated(self, y: Array) -> Array:
         """Return the output of the last pass with the activation that was left to the loss."""
-        return self._last.activated() if isinstance(self._last, passes.DenseRun) else y
+        return self._last.activated() if isinstance(self._last, DenseRun) else y
 
     def backward(self, dy: Array, gradients: Sequence[Mapping[str, Array]], add: bool) -> None:
         """Write the gradients of each layer's parameters, or add to them."""
@@ -72,26 +83,31 @@ class Predictor:
     def __init__(self, layers: list[Layer], traits: list[Any], dtype: np.dtype[Any], x_dtype: np.dtype[Any]) -> None:
         self.layers, self.traits = layers, traits
         self._dtype, self._x_dtype, self._arena = dtype, x_dtype, Arena()
-        self._x: Array | None = None
+        self._shape: tuple[Any, ...] = ()
 
     @property
     def nbytes(self) -> int:
         """Bytes of the memory."""
         return self._arena.nbytes
 
-    def begin(self, x: Array) -> None:
+    def begin(self, x: Array, ragged: bool) -> None:
         """Prepare for batches like x, with the weights that there are now."""
-        if self._x is None or self._x.shape != x.shape:
+        shape = x.shape, ragged
+        if self._shape != shape:
             self._arena.restart()
-            self._x = self._arena.take(x.shape, self._x_dtype)
-            self._plan = Plan(self.layers, x.shape, self._dtype, self._arena.take, training=False, raw=False)
+            self._x, self._shape = self._arena.take(x.shape, self._x_dtype), shape
+            self._plan = Plan(self.layers, x.shape, self._dtype, self._arena.take, False, False, ragged)
         self._plan.load()
 
-    def forward(self, x: Array) -> tuple[Array, ...]:
-        """Return the model's output, and the last states of a last layer that returns them. x is not referred to."""
-        assert self._x is not None
+    def forward(self, x: Array, lengths: Array | None) -> tuple[Array, ...]:
+        """Return the model's output, 0 past the lengths, and the last states of a last layer that returns them.
+
+        x is not referred to.
+        """
         _validate.convert(x, self._x)
-        y = self._plan.forward(self._x).copy()
+        y = self._plan.forward(self._x, lengths).copy()
+        if lengths is not None and y.ndim > 2:
+            _lengths.clear(y, lengths)
         states = self._plan.states() if self.layers[-1].return_state else ()
         return (y, *states)
 

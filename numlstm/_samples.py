@@ -1,9 +1,10 @@
 """What a model is trained on and evaluated with: samples, checked and converted."""
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _validate, losses
+from . import _lengths, _validate, losses
 from ._validate import Array
 
 if TYPE_CHECKING:
@@ -15,14 +16,34 @@ class Data(NamedTuple):
     """Samples, checked: x (N, ..); y (N, ..), targets or classes; weights (N, rows of y a sample), or (N, 0) for 1.
 
     A large x is of its own dtype and strides until `Step.gather` or `Step.part`.
+    lengths : (N,) int64 of sequences, past which all is 0; None where they have all steps
     """
 
     x: Array
     y: Array
     weights: Array
+    lengths: Array | None = None
+
+    def each(self, change: Callable[[str, Array], Array]) -> "Data":
+        """Return what a function makes of each array and its name."""
+        pairs = zip(self._fields, self, strict=True)
+        return Data(*(None if array is None else change(name, array) for name, array in pairs))  # type: ignore[arg-type]
+
+    def part(self, start: int, stop: int) -> "Data":
+        """Return the samples from `start` to `stop`."""
+        return self.each(lambda _, array: array[start:stop])
 
 
-def checked(model: "Sequential", loss: "Loss", x: Any, y: Any, weights: Any, prefix: str = "", whole: bool = False) -> Data:
+def checked(
+    model: "Sequential",
+    loss: "Loss",
+    x: Any,
+    y: Any,
+    weights: Any,
+    lengths: Any = None,
+    prefix: str = "",
+    whole: bool = False,
+) -> Data:
     """Return samples for a model and a loss; the model is built if it is not. Messages call them `prefix` x and y.
 
     whole : whether a large x may not be left to `Step` to convert
@@ -38,17 +59,21 @@ def checked(model: "Sequential", loss: "Loss", x: Any, y: Any, weights: Any, pre
     with contextlib.suppress(TypeError):  # what has no length is refused below
         if len(x) != len(y):
             raise ValueError(f"{name_x} and {name_y} must have as many samples, not {len(x)} and {len(y)}")
-    array = model.cast(name_x, x, whole)
+    array, ends = _lengths.read(model, name_x, x, lengths, f"{prefix}lengths", whole)
     if len(array) == 0:
         raise ValueError(f"{name_x} holds no samples: its shape is {array.shape}")
     _validate.finite(name_x, array, model.x_dtype)
     if model.layers[-1].return_state:
         raise ValueError("a model whose last layer returns its states cannot be trained: make it without return_state")
     output = (len(array), *model.output_shape_for(array.shape[1:]))
+    name_weights = f"{prefix}sample_weight"
+    if ends is not None and len(output) == 3:
+        y = _lengths.of_steps(name_y, y, ends, output[1])
+        weights = None if weights is None else _lengths.of_steps(name_weights, weights, ends, output[1])
     target = loss.targets(name_y, y, output, model.dtype)
     _validate.finite(name_y, target)
-    rows = losses.row_weights(f"{prefix}sample_weight", weights, output[:-1], model.dtype)
-    return Data(array, target, rows.reshape(len(array), -1 if rows.size else 0))
+    rows = losses.row_weights(name_weights, weights, output[:-1], model.dtype)
+    return Data(array, target, rows.reshape(len(array), -1 if rows.size else 0), ends)
 
 
 def split(data: Data, fraction: float) -> tuple[Data, Data]:
@@ -57,4 +82,4 @@ def split(data: Data, fraction: float) -> tuple[Data, Data]:
     at = int(count * (1 - fraction))
     if not 0 < at < count:
         raise ValueError(f"validation_split={fraction} of {count} samples leaves none to train on or to validate with")
-    return Data(*(array[:at] for array in data)), Data(*(array[at:] for array in data))
+    return data.part(0, at), data.part(at, count)

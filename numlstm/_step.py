@@ -3,7 +3,6 @@
 After the first batch of each shape a step allocates nothing but a few numbers.
 """
 
-import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import _random, _threads, _validate, backend, losses, metrics, passes
+from ._pieces import pieces
 from ._plan import Plan
 from ._samples import Data
 from ._validate import Array
@@ -61,12 +61,12 @@ class Step:
 
     def gather(self, data: Data, rows: Array) -> Data:
         """Return the samples of these rows, in memory that the next call overwrites."""
-        return Data(*(self._taken(name, array, rows) for name, array in zip(Data._fields, data, strict=True)))
+        return data.each(lambda name, array: self._taken(name, array, rows))
 
     def part(self, data: Data, start: int, stop: int) -> Data:
         """Return successive samples, x in memory that the next call overwrites if it is not where it is read from."""
-        x, *others = (array[start:stop] for array in data)
-        return Data(x if _validate.is_ready(x, self._x_dtype) else self._converted("x", x), *others)
+        part = data.part(start, stop)
+        return part if _validate.is_ready(part.x, self._x_dtype) else part._replace(x=self._converted("x", part.x))
 
     def _taken(self, name: str, array: Array, rows: Array) -> Array:
         if name == "x" and not _validate.is_ready(array, self._x_dtype):
@@ -87,44 +87,27 @@ class Step:
         return self._buffers[key]
 
     def pieces(self, batch: Data, length: int) -> Iterator[tuple[Data, bool]]:
-        """Cut a batch into pieces of so many steps; yield each and whether there is a loss at its end.
-
-        States go from piece to piece and begin with zeros. Without targets for each step only the last piece has a loss.
-        """
-        steps = batch.x.shape[1]
-        by_step = self.has_steps(batch)
+        """Cut a batch into pieces (`_pieces.pieces`); states go from piece to piece and begin with zeros."""
         self._states = {}
-        first = steps if by_step else steps % length or length
-        bounds = [*range(0, steps, length), steps] if by_step else [0, *range(first, steps, length), steps]
-        for start, stop in itertools.pairwise(bounds):
-            x = self._piece("x", batch.x, start, stop)
-            y = self._piece("y", batch.y, start, stop) if by_step else batch.y
-            weights = self._piece("weights", batch.weights, start, stop) if by_step else batch.weights
-            yield Data(x, y, weights), by_step or stop == steps
+        return pieces(batch, length, self._has_steps(batch), self._buffer)
 
-    def has_steps(self, batch: Data) -> bool:
+    def _has_steps(self, batch: Data) -> bool:
         """Return whether the model has an output for each step."""
         output = self._model.output_shape_for(batch.x.shape[1:])
         return len(output) == 2 and output[0] == batch.x.shape[1]
 
-    def _piece(self, name: str, array: Array, start: int, stop: int) -> Array:
-        if array.shape[1] == 0:
-            return array
-        buffer = self._buffer(f"piece of {name}", (len(array), stop - start, *array.shape[2:]), array.dtype)
-        buffer[...] = array[:, start:stop]
-        return buffer
-
     # --- passes ---
 
-    def _shape(self, x: Array, training: bool, carried: bool) -> _Shape:
+    def _shape(self, batch: Data, training: bool, carried: bool) -> _Shape:
         if self._threads != _threads.get_num_threads():  # what is taken depends on how many there are
             self._threads = _threads.get_num_threads()
             self._shapes.clear()
-        key = x.shape, training
+        x, ragged = batch.x, batch.lengths is not None
+        key = x.shape, training, ragged
         if key not in self._shapes:
             _make_room(self._shapes)
             self._begin_anew_if_wasteful()
-            plan = Plan(self.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw)
+            plan = Plan(self.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw, ragged)
             rows, columns = int(np.prod(plan.output_shape[:-1])), plan.output_shape[-1]
             gradient = self._arena.take((rows if training else 0, columns), self._model.dtype)
             self._shapes[key] = _Shape(plan, gradient, self._arena.take((rows,), np.dtype(np.float64)))
@@ -157,36 +140,37 @@ class Step:
 
         draw : number of the batch's random masks; piece : number of the piece that this is of a batch
         """
-        plan, gradient, values = self._shape(batch.x, True, piece is not None)
+        plan, gradient, values = self._shape(batch, True, piece is not None)
         for i, layer in enumerate(self.layers):
             if layer.random:
                 seed = self._seed if layer.seed is None else layer.seed
                 # A recurrent layer's mask is that of whole sequences, so of all their pieces.
                 plan.keys[i] = _random.stream_key(seed, i, draw, 0 if isinstance(layer, Recurrent) else piece or 0)
         plan.load()
-        output = plan.forward(batch.x)
+        output = plan.forward(batch.x, batch.lengths)
         if with_loss:
             self._measure(plan, output, batch, gradient, values, meter)
             plan.backward(gradient.reshape(output.shape), self._by_layer, add)
 
     def measure(self, batch: Data, meter: Meter) -> None:
         """Add a batch's loss and metrics to the meter."""
-        plan, gradient, values = self._shape(batch.x, False, False)
+        plan, gradient, values = self._shape(batch, False, False)
         plan.load()
-        self._measure(plan, plan.forward(batch.x), batch, gradient, values, meter)
+        self._measure(plan, plan.forward(batch.x, batch.lengths), batch, gradient, values, meter)
 
     def _measure(self, plan: Plan, output: Array, batch: Data, gradient: Array, values: Array, meter: Meter) -> None:
         rows, weights = losses.flat(output), batch.weights.reshape(-1)
         target = losses.flat_target(batch.y, rows)
-        count = metrics.count_of(self._loss, rows)
+        lengths = batch.lengths if output.ndim == 3 else None
+        count = metrics.count_of(self._loss, rows, lengths)
         kernel = self._loss.kernel(self._raw)
-        meter.add(0, backend.run_loss(kernel, rows, target, weights, 1 / count, gradient, values), count)
+        meter.add(0, backend.run_loss(kernel, rows, target, weights, lengths, 1 / count, gradient, values), count)
         if self._metrics:
             final = losses.flat(plan.activated(output))
             for place, metric in enumerate(self._metrics, 1):
                 kernel = metric.loss.kernel(raw=False)
-                total = backend.run_loss(kernel, final, target, weights[:0], 0.0, gradient[:0], values)
-                meter.add(place, total, metrics.count_of(metric, final))
+                total = backend.run_loss(kernel, final, target, weights[:0], lengths, 0.0, gradient[:0], values)
+                meter.add(place, total, metrics.count_of(metric, final, lengths))
 
     def update(self, rule: Any, scale: float, norm: float | None, each_norm: float | None, bound: float | None) -> None:
         """Move the parameters by their gradients times `scale`, after clipping by norm, each one's norm, or value."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _lengths
 from ._validate import Array
 from ._workspace import aligned_empty
 from .layers import Embedding, Layer
@@ -19,20 +20,24 @@ class Passes:
     runs : of each layer; gradients : of each layer's parameters by name, after a backward pass
     """
 
-    def __init__(self, layers: Sequence[Layer], x: Array, dtype: np.dtype[Any]) -> None:
+    def __init__(self, layers: Sequence[Layer], x: Array, dtype: np.dtype[Any], lengths: Array | None = None) -> None:
         self.runs: list[Run] = []
+        self._lengths = lengths
         sample: tuple[int, ...] = x.shape[1:]
         for layer in layers:
-            run = layer.plain().begin((len(x), *sample), dtype, aligned_empty, True, False)
+            run = layer.plain().begin((len(x), *sample), dtype, aligned_empty, True, False, lengths is not None)
             run.load()
             self.runs.append(run)
             sample = tuple(size for size in layer.output_shape(sample) if size is not None)
         self._x, self.gradients = x, [{name: np.empty_like(p) for name, p in layer.parameters.items()} for layer in layers]
 
     def forward(self) -> Array:
-        x = self._x
+        x, lengths = self._x, self._lengths
         for run in self.runs:
-            x = run.forward(x, 0)
+            x = run.forward(x, 0, lengths)
+            lengths = None if x.ndim < 3 else lengths
+        if lengths is not None:
+            _lengths.clear(x, lengths)
         return x
 
     def backward(self, dy: Array) -> Array:
@@ -64,9 +69,9 @@ class Trace(dict[str, dict[str, Array]]):
         return "\n".join(["Trace of gates and states", *lines])
 
 
-def trace(layers: Sequence[Layer], x: Array, dtype: np.dtype[Any]) -> Trace:
+def trace(layers: Sequence[Layer], x: Array, dtype: np.dtype[Any], lengths: Array | None) -> Trace:
     """Return what all recurrent layers did; see `Sequential.trace`."""
-    passes = Passes(layers, x, dtype)
+    passes = Passes(layers, x, dtype, lengths)
     y = passes.forward()
     found = {
         f"{layer.name}/{part}" if part else str(layer.name): arrays

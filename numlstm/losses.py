@@ -102,7 +102,14 @@ class Loss:
         gradient = np.empty(rows.shape if with_gradient else (0, rows.shape[1]), dtype)
         count = rows.shape[0] if self.by_rows else rows.size
         total = backend.run_loss(
-            self.kernel(raw=False), rows, flat_target(target, rows), weights, 1 / count, gradient, np.empty(rows.shape[0])
+            self.kernel(raw=False),
+            rows,
+            flat_target(target, rows),
+            weights,
+            None,
+            1 / count,
+            gradient,
+            np.empty(rows.shape[0]),
         )
         return total / count, gradient.reshape(np.shape(y_pred)) if with_gradient else gradient
 

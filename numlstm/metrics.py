@@ -102,10 +102,11 @@ def _snake_case(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
-def count_of(metric: Metric | Loss, rows: Array) -> int:
-    """Return over how many elements or rows (R, C) the mean is taken."""
+def count_of(metric: Metric | Loss, rows: Array, lengths: Array | None = None) -> int:
+    """Return over how many elements or rows (R, C) the mean is taken; with lengths those of the steps within them."""
     loss = metric.loss if isinstance(metric, Metric) else metric
-    return rows.shape[0] if loss.by_rows else rows.size
+    count = rows.shape[0] if lengths is None else int(lengths.sum())
+    return count if loss.by_rows else count * rows.shape[1]
 
 
 class Meter:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _validate
+from . import _lengths, _validate
 from ._validate import Array
 from .layers import Embedding, Input, Layer
 from .layers.base import Shape, fits, sample_shape, sizes_text
@@ -309,6 +309,7 @@ class Sequential:
         shuffle: bool = True,
         sample_weight: Any = None,
         initial_epoch: int | None = None,
+        lengths: Any = None,
     ) -> "History":
         """Train the model; arguments, result and errors are those of `numlstm.Trainer.fit`."""
         return self.trainer.fit(
@@ -323,6 +324,7 @@ class Sequential:
             shuffle,
             sample_weight,
             initial_epoch,
+            lengths,
         )
 
     def evaluate(
@@ -333,38 +335,43 @@ class Sequential:
         verbose: Any = 0,
         sample_weight: Any = None,
         return_dict: bool = False,
+        lengths: Any = None,
     ) -> Any:
         """Return the loss on data; with metrics a list of it and them, or a dict with `return_dict`."""
-        logs = self.trainer.evaluate(x, y, batch_size, sample_weight)
+        logs = self.trainer.evaluate(x, y, batch_size, sample_weight, lengths)
         if return_dict:
             return logs
         return list(logs.values()) if len(logs) > 1 else logs["loss"]
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = 0) -> Any:
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = 0, lengths: Any = None) -> Any:
         """Return the model's output for data, (N, ..); the same bits for any batch size.
 
         Parameters
         ----------
         x : (N, T, F) or what the first layer takes
+            Sequences of different lengths as a list of N arrays (t, F), or as one array with `lengths`.
         batch_size : int, optional
             Samples computed at once; chosen by size if left out. Stateful models need that of `fit`.
         verbose : ignored
             Accepted for Keras' sake.
+        lengths : (N,) integers from 1 to T, optional
+            How many steps each sequence has; what lies past them is not looked at. An output at each step is (N, T, ..) also
+            for a list, 0 past the lengths: ``numlstm.data.unpad(y, lengths)`` makes a list of it.
 
         Raises
         ------
         TypeError, ValueError
             For data that does not fit the model. NaN is let through: it makes its own row's output NaN and no other's.
         """
-        array = self.cast("x", x, whole=False)
+        array, ends = _lengths.read(self, "x", x, lengths, whole=False)
         rows = self._predict_rows(array) if batch_size is None else _validate.whole("batch_size", batch_size)
         predictor = self._predictor()
         parts: list[tuple[Array, ...]] = []
         for start in range(0, max(1, len(array)), rows):
             batch = array[start : start + rows]
             if not parts or len(batch) != len(parts[-1][0]):
-                predictor.begin(batch)
-            parts.append(predictor.forward(batch))
+                predictor.begin(batch, ends is not None)
+            parts.append(predictor.forward(batch, None if ends is None else ends[start : start + rows]))
         if predictor.nbytes <= _KEPT_BYTES and not self._predictors:
             self._predictors.append(predictor)
         else:
@@ -425,7 +432,7 @@ class Sequential:
 
     # --- what goes on inside ---
 
-    def trace(self, x: Any) -> "Trace":
+    def trace(self, x: Any, lengths: Any = None) -> "Trace":
         """Return every gate and state of each recurrent layer at each step, from one forward pass that keeps them.
 
         An LSTM has the gates i, f, o, the cell's input g and the states c and h; a variant only those of them that it has,
@@ -436,12 +443,14 @@ class Sequential:
         Parameters
         ----------
         x : (N, T, F), or what the model's first layer takes
+        lengths : (N,) integers from 1 to T, optional
+            How many steps each sequence has, as for `predict`.
 
         Returns
         -------
         Trace
-            A dict by the layers' names of dicts of arrays (N, T, H), views of what the pass left. The model's output is its
-            ``y``.
+            A dict by the layers' names of dicts of arrays (N, T, H), views of what the pass left; copies with 0 past
+            the lengths, if there are some. The model's output is its ``y``.
 
         Raises
         ------
@@ -450,7 +459,8 @@ class Sequential:
         """
         from . import inspection
 
-        return inspection.trace(self.layers, self.cast("x", x), self.dtype)
+        array, ends = _lengths.read(self, "x", x, lengths)
+        return inspection.trace(self.layers, array, self.dtype, ends)
 
     def gradient_by_lag(self, x: Any) -> Array:
         """Return how strongly the last output depends on the inputs of each step before it, by time lag.
@@ -478,7 +488,10 @@ class Sequential:
         """
         from . import inspection
 
-        return inspection.gradient_by_lag(self.layers, self.cast("x", x), self.dtype)
+        array, ends = _lengths.read(self, "x", x, None)
+        if ends is not None and (ends < array.shape[1]).any():
+            raise ValueError("x must be sequences of one length: lags are counted from the last step")
+        return inspection.gradient_by_lag(self.layers, array, self.dtype)
 
     # --- files ---
 

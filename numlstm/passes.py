@@ -4,13 +4,12 @@ A run is made by its layer's `begin`, for a shape with the batch, with memory fr
 backward passes; with `first` nobody wants the gradient of x.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _random, backend
+from . import _lengths, _random, backend
 from ._validate import Array
 from ._workspace import Take
 
@@ -26,8 +25,12 @@ class Run:
     def load(self) -> None:
         """Bring the parameters into the kernels' layout; they may have changed."""
 
-    def forward(self, x: Array, key: int) -> Array:
-        """Return y; `key` is of the random masks of training."""
+    def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
+        """Return y; `key` is of the random masks of training.
+
+        lengths : (N,) int64 in 0..T of x (N, T, ..), for a run that was made for such; past them x and dy are 0, and so
+            are dx, and y of all layers but a dense one
+        """
         raise NotImplementedError
 
     def last_states(self) -> tuple[Array, ...]:
@@ -60,6 +63,7 @@ class RecurrentRun(Run):
         take: Take,
         training: bool,
         first: bool,
+        ragged: bool,
     ) -> None:
         batch, steps, features = shape
         self._layer = layer
@@ -68,7 +72,8 @@ class RecurrentRun(Run):
         kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
         self._packed = backend.Weights(kind, features, layer.units, dtype, take)
-        self._sweep = backend.Recurrent(kind, sizes, dtype, training, take, layer.recompute)
+        self._sweep = backend.Recurrent(kind, sizes, dtype, training, take, layer.recompute, ragged=ragged)
+        self._lengths: Array | None = None
         self._given = tuple(take((batch, layer.units), dtype) for _ in range(layer.spec.states))
         self._first: tuple[Array, ...] | None = None
         self._last = tuple(take((batch, layer.units), dtype) for _ in range(layer.spec.states))
@@ -87,10 +92,11 @@ class RecurrentRun(Run):
         self._weights = self._layer.weights_inside(lambda *_: self._without)
         self._packed.load(self._weights)
 
-    def forward(self, x: Array, key: int) -> Array:
+    def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
+        self._lengths = lengths
         if self._own_x is not None:
             if self._layer.go_backwards:
-                self._own_x[...] = x[:, ::-1]
+                _lengths.turn(x, lengths, self._own_x)
                 x = self._own_x
             if self._drops:
                 self._key = key
@@ -103,7 +109,9 @@ class RecurrentRun(Run):
         if states is not None:
             self._first = self._given
             _copy(states, self._given)
-        self._sweep.forward(self._packed.cell, self._x, self._first, self._steps, self._last)
+        self._sweep.forward(self._packed.cell, self._x, self._first, self._steps, self._last, lengths)
+        if lengths is not None and self.y is self._steps:
+            _lengths.clear(self.y, lengths)
         if states is not None:
             _copy(self._last, states)
         return self.y
@@ -114,8 +122,18 @@ class RecurrentRun(Run):
     def traces(self) -> dict[str, dict[str, Array]]:
         assert self._steps is not None
         found = {**self._sweep.kept(), "h": self._steps}
+        return {"": {name: self._in_order(found[name]) for name in "ifgorznch" if name in found}}
+
+    def _in_order(self, found: Array) -> Array:
+        """Return what there is of each step (N, T, H) in order of the steps of x, with 0 past the lengths."""
         backwards = self._layer.go_backwards
-        return {"": {name: found[name][:, ::-1] if backwards else found[name] for name in "ifgorznch" if name in found}}
+        if self._lengths is None:
+            return found[:, ::-1] if backwards else found
+        out = found.copy()
+        if backwards:
+            _lengths.turn(found, self._lengths, out)
+        _lengths.clear(out, self._lengths)
+        return out
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
         upstream = (dy, None) if self._layer.return_sequences else (None, (dy, *[None] * (self._layer.spec.states - 1)))
@@ -126,10 +144,13 @@ class RecurrentRun(Run):
             return None
         if self._drops:
             backend.drop(self._key, self._layer.dropout, self._dx, self._dx)
-        if self._turned is None:
-            return self._dx
-        self._turned[...] = self._dx[:, ::-1]
-        return self._turned
+        dx = self._dx
+        if self._turned is not None:
+            _lengths.turn(dx, self._lengths, self._turned)
+            dx = self._turned
+        if self._lengths is not None:
+            _lengths.clear(dx, self._lengths)
+        return dx
 
 
 def _copy(states: Sequence[Array], to: Sequence[Array]) -> None:
@@ -151,33 +172,50 @@ class BidirectionalRun(Run):
         take: Take,
         training: bool,
         first: bool,
+        ragged: bool,
     ) -> None:
         self._layer = layer
         both = layer.forward_layer, layer.backward_layer
-        forward, backward = (direction.begin(shape, dtype, take, training, first) for direction in both)
+        forward, backward = (direction.begin(shape, dtype, take, training, first, ragged) for direction in both)
         self.runs, single = (forward, backward), forward.y.shape
         if layer.merge_mode is not None:
             self.y = take((*single[:-1], layer.units) if layer.merge_mode == "concat" else single, dtype)
             if training:
                 self._dy = [take(run.y.shape, dtype) for run in self.runs]
+        self._lengths: Array | None = None
+        self._aligned = take(backward.y.shape, dtype) if ragged and layer.return_sequences else None
 
     def load(self) -> None:
         for run in self.runs:
             run.load()
 
     def _turned(self, array: Array) -> Array:
-        """Return outputs of the backward layer, or their gradient, in the order of the forward layer's: a view."""
-        return array[:, ::-1] if self._layer.return_sequences else array
+        """Return memory for outputs of the backward layer, or their gradient, in the order of the forward layer's.
 
-    def both(self, x: Array, key: int) -> tuple[Array, Array]:
+        A view, or where lengths differ the memory `_aligned`, to and from which `_lengths.turn` copies.
+        """
+        if not self._layer.return_sequences:
+            return array
+        if self._lengths is None:
+            return array[:, ::-1]
+        assert self._aligned is not None
+        return self._aligned
+
+    def both(self, x: Array, key: int, lengths: Array | None = None) -> tuple[Array, Array]:
         """Return y of both layers in the order of the first one's."""
         forward, backward = self.runs
         other = _random.stream_key(key, 1) if self._layer.random else key
-        return forward.forward(x, key), self._turned(backward.forward(x, other))
+        self._lengths = lengths
+        first, second = forward.forward(x, key, lengths), backward.forward(x, other, lengths)
+        turned = self._turned(second)
+        if lengths is not None and turned is self._aligned:
+            _lengths.turn(second, lengths, turned)
+            _lengths.clear(turned, lengths)
+        return first, turned
 
-    def forward(self, x: Array, key: int) -> Array:
+    def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
         mode = self._layer.merge_mode
-        forward, backward = self._outputs = self.both(x, key)
+        forward, backward = self._outputs = self.both(x, key, lengths)
         if mode == "concat":
             cut = forward.shape[-1]
             self.y[..., :cut], self.y[..., cut:] = forward, backward
@@ -207,6 +245,8 @@ class BidirectionalRun(Run):
         else:
             np.divide(dy, 2 if mode == "ave" else 1, out=to_forward)
             to_backward[...] = to_forward
+        if to_backward is self._aligned:
+            _lengths.turn(to_backward, self._lengths, self._dy[1])
         dx, other = (
             run.backward(upstream, own, add)
             for run, upstream, own in zip(self.runs, self._dy, self._layer.parted(gradients), strict=True)
@@ -214,97 +254,3 @@ class BidirectionalRun(Run):
         if dx is not None and other is not None:
             dx += other
         return dx
-
-
-class DenseRun(Run):
-    """Passes of a dense layer.
-
-    After `leave_raw`, y is left without its activation, for a loss that has it within; `activated` then does the rest.
-    """
-
-    def __init__(
-        self, layer: "layers.Dense", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool
-    ) -> None:
-        rows, features = math.prod(shape[:-1]), shape[-1]
-        self._layer = layer
-        self._flat = rows, features
-        self._passes = backend.Dense(rows, features, layer.units, dtype, training, take)
-        self._applied = self._activation = backend.ACTIVATIONS[layer.activation]
-        self.y = self._passes.y.reshape(*shape[:-1], layer.units)
-        self._activated = self.y
-        if training:
-            self._dx = None if first else take(shape, dtype)
-            self._db = take((0 if layer.use_bias else layer.units,), dtype)
-
-    def leave_raw(self, take: Take) -> None:
-        """Let y be without its activation."""
-        self._applied = backend.ACTIVATIONS["linear"]
-        self._activated = take(self.y.shape, self.y.dtype)
-
-    def load(self) -> None:
-        self._passes.load(self._layer.parameters["W"], self._layer.parameters.get("b"))
-
-    def forward(self, x: Array, key: int) -> Array:
-        self._x = x.reshape(self._flat)
-        self._passes.forward(self._x, self._applied)
-        return self.y
-
-    def activated(self) -> Array:
-        """Return y of the last pass with its activation."""
-        if self._activated is not self.y:
-            self._passes.activate(self._activation, self._activated.reshape(self._passes.y.shape))
-        return self._activated
-
-    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
-        self._passes.backward(
-            self._x,
-            dy.reshape(self._passes.y.shape),
-            self._applied,
-            self._layer.parameters["W"],
-            (gradients["W"], gradients.get("b", self._db)),
-            None if self._dx is None else self._dx.reshape(self._flat),
-            add,
-        )
-        return self._dx
-
-
-class DropoutRun(Run):
-    """Passes of a dropout layer."""
-
-    def __init__(self, rate: float, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
-        self._rate = rate
-        self._flat = shape[0], 1, math.prod(shape[1:])
-        if rate > 0:
-            self._out, self._dx = take(shape, dtype), take(shape, dtype)
-
-    def forward(self, x: Array, key: int) -> Array:
-        self.y = x
-        if self._rate > 0:
-            self._key, self.y = key, self._out
-            backend.drop(key, self._rate, x.reshape(self._flat), self._out.reshape(self._flat))
-        return self.y
-
-    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
-        if self._rate == 0:
-            return dy
-        backend.drop(self._key, self._rate, dy.reshape(self._flat), self._dx.reshape(self._flat))
-        return self._dx
-
-
-class EmbeddingRun(Run):
-    """Passes of an embedding."""
-
-    def __init__(self, layer: "layers.Embedding", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
-        self._layer = layer
-        self.y = take((*shape, layer.output_dim), dtype)
-
-    def forward(self, x: Array, key: int) -> Array:
-        self._indices = x.reshape(-1)
-        backend.gather(self._layer.parameters["table"], self._indices, self.y.reshape(-1, self._layer.output_dim))
-        return self.y
-
-    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
-        if not add:
-            gradients["table"][...] = 0
-        backend.scatter(self._indices, dy.reshape(-1, self._layer.output_dim), gradients["table"])
-        return None

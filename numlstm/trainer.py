@@ -67,7 +67,7 @@ class Trainer:
     truncate : int, optional
         Backpropagation goes through so many steps at most: sequences are cut into pieces of that length, states go from
         piece to piece. With a target for each step there is an update after each piece (Williams and Peng 1990); else only
-        the last piece is learnt from.
+        the last piece is learnt from, which ends where each sequence does.
     accumulate : int
         After how many batches, or pieces, there is an update, by the mean of their gradients.
     callbacks : sequence of `numlstm.callbacks`
@@ -121,14 +121,14 @@ class Trainer:
         slots = self._slots if self._step is None else self._step.slots
         return {**self.__dict__, "_step": None, "_slots": slots, "_waiting": 0, "_active": []}
 
-    def _data(self, x: Any, y: Any, weights: Any, whole: bool = False) -> Data:
-        return checked(self.model, self.loss, x, y, weights, whole=whole)
+    def _data(self, x: Any, y: Any, weights: Any, lengths: Any = None, whole: bool = False) -> Data:
+        return checked(self.model, self.loss, x, y, weights, lengths, whole=whole)
 
     def _validation(self, given: Any) -> Data:
-        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-            raise TypeError("validation_data must be (x, y) or (x, y, sample_weight)")
-        x, y, weights = given if len(given) == 3 else (*given, None)
-        return checked(self.model, self.loss, x, y, weights, "validation ")
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3, 4):
+            raise TypeError("validation_data must be (x, y), (x, y, sample_weight) or (x, y, sample_weight, lengths)")
+        x, y, weights, lengths = (*given, None, None)[:4]
+        return checked(self.model, self.loss, x, y, weights, lengths, "validation ")
 
     # --- training ---
 
@@ -145,6 +145,7 @@ class Trainer:
         shuffle: bool = True,
         sample_weight: Any = None,
         initial_epoch: int | None = None,
+        lengths: Any = None,
     ) -> History:
         """Train for some epochs.
 
@@ -153,6 +154,8 @@ class Trainer:
         x : (N, T, F), or what the model's first layer takes
             NumPy arrays, lists or data frames; converted to the model's dtype. Large arrays, such as `numpy.memmap`, are
             converted batch by batch. Or `numlstm.data.Batches`, which hold y, sample_weight, batch_size and the order too.
+            Sequences of different lengths may come as a list of N arrays (t, F), with lists for targets and weights of each
+            step too, or as one array with `lengths`.
         y : (N, outputs), or (N, T, outputs) for a model with an output at each step
             For sparse cross-entropy whole numbers, without the last axis. Of another dtype than the model's, it is converted
             in whole.
@@ -166,7 +169,7 @@ class Trainer:
             Beside those of the trainer.
         validation_split : float in 0..1
             Fraction of the samples, the last ones, that is not trained on, but evaluated after each epoch.
-        validation_data : (x, y) or (x, y, sample_weight), optional
+        validation_data : (x, y), (x, y, sample_weight) or (x, y, sample_weight, lengths), optional
             To be evaluated after each epoch, instead.
         shuffle : bool
             Whether each epoch takes the samples in an order of its own, which follows from the seed.
@@ -174,6 +177,11 @@ class Trainer:
             By which to multiply each one's part of the loss.
         initial_epoch : int, optional
             Number of the first epoch.
+        lengths : (N,) integers from 1 to T, optional
+            How many steps each sequence has. What lies past them in x, y and weights is not looked at, and has no part in
+            losses and metrics: with an output at each step, their means are over all steps within the lengths, of a batch
+            for its gradient, and of all batches for what is reported. The time of recurrent layers follows the sum of
+            lengths. States of stateful layers are those after each sequence's last step.
 
         Returns
         -------
@@ -191,7 +199,7 @@ class Trainer:
                 raise TypeError("y, sample_weight, batch_size and validation_split cannot be given beside Batches as x")
             x, y, sample_weight, batch_size = given.x, given.y, given.sample_weight, given.batch_size
         size = _batch_size(batch_size)
-        data, validation = self._data(x, y, sample_weight), None
+        data, validation = self._data(x, y, sample_weight, lengths), None
         fraction = _validate.real("validation_split", validation_split, least=0, below=1)
         if validation_data is not None:
             validation = self._validation(validation_data)
@@ -262,12 +270,12 @@ class Trainer:
         bar.report(logs)
         self._call("on_epoch_end", epoch, logs)
 
-    def step(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+    def step(self, x: Any, y: Any, sample_weight: Any = None, lengths: Any = None) -> float:
         """Train on one batch and return its loss, before the update.
 
-        x, y, sample_weight : as for `fit`
+        x, y, sample_weight, lengths : as for `fit`
         """
-        data = self._data(x, y, sample_weight, whole=True)
+        data = self._data(x, y, sample_weight, lengths, whole=True)
         meter = Meter(self.metrics)
         self._learn(self._ready(), data, meter)
         return meter.loss()
@@ -327,12 +335,14 @@ class Trainer:
 
     # --- evaluation ---
 
-    def evaluate(self, x: Any, y: Any, batch_size: int | None = None, sample_weight: Any = None) -> Logs:
+    def evaluate(
+        self, x: Any, y: Any, batch_size: int | None = None, sample_weight: Any = None, lengths: Any = None
+    ) -> Logs:
         """Return the loss and the metrics on data, by name. Stateful layers begin with zeros, and keep what they had.
 
-        x, y, sample_weight : as for `fit`
+        x, y, sample_weight, lengths : as for `fit`
         """
-        data = self._data(x, y, sample_weight)
+        data = self._data(x, y, sample_weight, lengths)
         return self._measure(self._ready(), data, _batch_size(batch_size))
 
     def _measure(self, step: "Step", data: Data, size: int) -> Logs:

@@ -12,10 +12,10 @@ STEP = 1e-5  # of the differences, whose error is about STEP**2 + eps / STEP, so
 class Problem:
     """A model, a loss and a batch; `gradient` and `parameters` are flat, one parameter after the other."""
 
-    def __init__(self, layers, loss, x, y, weights=None, dtype="float64"):
+    def __init__(self, layers, loss, x, y, weights=None, dtype="float64", lengths=None):
         self.model = Sequential(layers, dtype=dtype)
         self.trainer = Trainer(self.model, "sgd", loss, seed=5)
-        self.data = self.trainer._data(x, y, weights)
+        self.data = self.trainer._data(x, y, weights, lengths)
         self._step = self.trainer._ready()
         self.parameters = [p.reshape(-1) for layer in self.model.layers for p in layer.parameters.values()]
 

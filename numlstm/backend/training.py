@@ -15,18 +15,28 @@ from .runtime import elementwise
 LOSSES = losses
 RULES = updates
 SLOTS = updates.SLOTS  # by rule: how many numbers it keeps for each parameter
+_ALL = np.empty(0, np.int64)  # lengths, where all rows count
 
 
 def run_loss(
-    loss: Any, prediction: Array, labels: Array, weights: Array, scale: float, gradient: Array, values: Array
+    loss: Any,
+    prediction: Array,
+    labels: Array,
+    weights: Array,
+    lengths: Array | None,
+    scale: float,
+    gradient: Array,
+    values: Array,
 ) -> float:
     """Return the sum of a loss over rows; write `scale` times its gradient.
 
     prediction, gradient : (R, C), the latter (0, C) to leave it out; labels : (R, C), or (R,) classes
-    weights : (R,) or (0,); values : (R,) float64, workspace
+    weights : (R,) or (0,); lengths : (N,) of sequences of R / N rows, those past them do not count; None if all do
+    values : (R,) float64, workspace
     """
     run = elementwise(prediction.shape[0], 4 * prediction.size, prediction.dtype)
-    return float(parallel.loss(run, loss, prediction, labels, weights, scale, gradient, values))
+    lengths = _ALL if lengths is None else lengths
+    return float(parallel.loss(run, loss, prediction, labels, weights, lengths, scale, gradient, values))
 
 
 class Updates:

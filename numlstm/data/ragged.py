@@ -49,22 +49,25 @@ def pad(sequences: Iterable[npt.ArrayLike], steps: int | None = None, value: flo
     TypeError, ValueError
         For no sequences, one that is empty, longer than `steps`, or unlike the first in its features: the message names it.
     """
-    arrays = [_validate.numbers(f"sequences[{i}]", sequence) for i, sequence in enumerate(sequences)]
+    return padded("sequences", sequences, steps, value, dtype)
+
+
+def padded(name: str, sequences: Iterable[npt.ArrayLike], steps: int | None, value: float = 0, dtype: Any = None) -> Padded:
+    """Do what `pad` does; messages call the sequences `name`."""
+    arrays = [_validate.numbers(f"{name}[{i}]", sequence) for i, sequence in enumerate(sequences)]
     if not arrays:
-        raise ValueError("sequences must be at least one, but there is none")
+        raise ValueError(f"{name} must be at least one, but there is none")
     for i, array in enumerate(arrays):
         if array.ndim not in (1, 2) or array.shape[1:] != arrays[0].shape[1:] or 0 in array.shape:
             features = arrays[0].shape[1:]
             expected = "(t,) or (t, F)" if i == 0 else f"(t, {features[0]})" if features else "(t,)"
             like = " like the first" if i else ""
-            raise ValueError(f"sequences[{i}] must have shape {expected}{like}, with at least one step, not {array.shape}")
+            raise ValueError(f"{name}[{i}] must have shape {expected}{like}, with at least one step, not {array.shape}")
     lengths = np.array([len(array) for array in arrays], np.int64)
     longest = int(lengths.argmax())
     total = int(lengths[longest]) if steps is None else _validate.whole("steps", steps)
     if lengths[longest] > total:
-        raise ValueError(
-            f"steps is {total}, but sequences[{longest}] has {lengths[longest]}: shorten it, or take more steps"
-        )
+        raise ValueError(f"steps is {total}, but {name}[{longest}] has {lengths[longest]}: shorten it, or take more steps")
     shape = (len(arrays), total, *arrays[0].shape[1:])
     x = np.full(shape, value, np.result_type(*arrays) if dtype is None else dtype)
     for row, array in zip(x, arrays, strict=True):

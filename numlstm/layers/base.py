@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numlstm import _random, _registry, _validate, initializers
+from numlstm import _lengths, _random, _registry, _validate, initializers
 from numlstm._validate import Array
 from numlstm._workspace import Take, aligned_empty
 from numlstm.initializers import Initializer
@@ -70,10 +70,19 @@ class Layer:
     def _initializers(self) -> dict[str, Initializer]:
         return {}
 
-    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "Run":
+    def begin(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        first: bool,
+        ragged: bool = False,
+    ) -> "Run":
         """Return passes over batches of this shape, with memory from `take`.
 
         training : whether there will be backward passes; first : whether nobody wants the gradient of x
+        ragged : whether sequences may differ in length
         """
         raise NotImplementedError
 
@@ -168,19 +177,27 @@ class Layer:
 
         training : whether dropout is at work
         """
-        run, array = self._begin_once(x, training)
-        y = run.forward(array, _random.new_seed() if training else 0)
+        run, array, lengths = self._begin_once(x, training)
+        y = run.forward(array, _random.new_seed() if training else 0, lengths)
         return y.copy() if y is array else y
 
-    def _begin_once(self, x: Any, training: bool) -> "tuple[Run, Array]":
+    def _begin_once(self, x: Any, training: bool, lengths: Any = None) -> "tuple[Run, Array, Array | None]":
         dtype = next((p.dtype for p in self.parameters.values()), np.dtype(np.float32))
         array = self.cast(x, dtype)
         if 0 in array.shape[1:]:
             raise ValueError(f"x must have at least one step and one feature, not shape {array.shape}")
         self.build(array.shape[1:], dtype)
-        run = self.begin(array.shape, dtype, aligned_empty, training, True)
+        given = None if lengths is None else _validate.lengths("lengths", lengths, *array.shape[:2])
+        ends = self.lengths_in("x", array, given)
+        if ends is not None:
+            array = _lengths.cleared(array, ends)
+        run = self.begin(array.shape, dtype, aligned_empty, training, True, ends is not None)
         run.load()
-        return run, array
+        return run, array, ends
+
+    def lengths_in(self, name: str, x: Array, lengths: Array | None) -> Array | None:
+        """Return the lengths of the sequences x (N, T, ..): those that are given, unless x itself says more."""
+        return lengths
 
     def cast(self, x: Any, dtype: np.dtype[Any], name: str = "x", whole: bool = True) -> Array:
         """Return x as the layer reads it; messages call it `name`.

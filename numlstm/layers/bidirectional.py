@@ -152,11 +152,17 @@ class Bidirectional(Layer):
     # --- passes and states ---
 
     def begin(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        first: bool,
+        ragged: bool = False,
     ) -> "BidirectionalRun":
         from numlstm.passes import BidirectionalRun
 
-        return BidirectionalRun(self, shape, dtype, take, training, first)
+        return BidirectionalRun(self, shape, dtype, take, training, first, ragged)
 
     def plain(self) -> "Bidirectional":
         layer = copy.copy(self)
@@ -175,23 +181,24 @@ class Bidirectional(Layer):
         count = forward.spec.states
         forward.states, backward.states = (None, None) if states is None else (states[:count], states[count:])
 
-    def __call__(self, x: Any, *, training: bool = False, initial_state: Any = None) -> Any:
+    def __call__(self, x: Any, *, training: bool = False, initial_state: Any = None, lengths: Any = None) -> Any:
         """Return y for an array x (N, T, F); both layers' outputs with merge_mode None, with return_state the states behind.
 
         initial_state : the states, (N, H) each, the forward layer's and then the backward layer's; zeros, or a stateful
             layer's own, if left out
+        lengths : (N,) integers from 1 to T, as for an `LSTM`; each direction begins at its end of a sequence
         """
         from numlstm.passes import BidirectionalRun
 
-        run, array = self._begin_once(x, training)
+        run, array, ends = self._begin_once(x, training, lengths)
         assert isinstance(run, BidirectionalRun)
         if initial_state is not None:
             self._set_states(run, initial_state, array)
         key = _random.new_seed() if training else 0
         if self.merge_mode is None:
-            y = [np.ascontiguousarray(output) for output in run.both(array, key)]
+            y = [np.ascontiguousarray(output) for output in run.both(array, key, ends)]
         else:
-            y = [run.forward(array, key)]
+            y = [run.forward(array, key, ends)]
         outputs = [*y, *run.last_states()] if self.return_state else y
         return outputs if len(outputs) > 1 else outputs[0]
 

@@ -14,7 +14,7 @@ from numlstm.initializers import Initializer
 from .base import Layer, Shape, sizes_text
 
 if TYPE_CHECKING:
-    from numlstm.passes import DenseRun
+    from numlstm._feedforward import DenseRun
 
 
 ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "softmax")
@@ -88,7 +88,15 @@ class Dense(Layer):
     def _initializers(self) -> dict[str, Initializer]:
         return {"W": self.kernel_initializer, "b": self.bias_initializer}
 
-    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "DenseRun":
-        from numlstm.passes import DenseRun
+    def begin(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        first: bool,
+        ragged: bool = False,
+    ) -> "DenseRun":
+        from numlstm._feedforward import DenseRun
 
         return DenseRun(self, shape, dtype, take, training, first)

@@ -11,7 +11,7 @@ from numlstm._workspace import Take
 from .base import Layer, Shape
 
 if TYPE_CHECKING:
-    from numlstm.passes import DropoutRun
+    from numlstm._feedforward import DropoutRun
 
 
 class Dropout(Layer):
@@ -46,7 +46,15 @@ class Dropout(Layer):
     def plain(self) -> "Dropout":
         return Dropout(0.0)
 
-    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "DropoutRun":
-        from numlstm.passes import DropoutRun
+    def begin(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        first: bool,
+        ragged: bool = False,
+    ) -> "DropoutRun":
+        from numlstm._feedforward import DropoutRun
 
         return DropoutRun(self.rate if training else 0.0, shape, dtype, take)

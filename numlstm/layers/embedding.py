@@ -14,7 +14,7 @@ from numlstm.initializers import Initializer
 from .base import Layer, Shape
 
 if TYPE_CHECKING:
-    from numlstm.passes import EmbeddingRun
+    from numlstm._feedforward import EmbeddingRun
 
 
 class Embedding(Layer):
@@ -28,6 +28,10 @@ class Embedding(Layer):
         Length of a vector.
     embeddings_initializer
         Name or `numlstm.initializers`.
+    mask_zero : bool
+        Whether 0 stands for no number at all, with which sequences are filled up at their ends: their lengths follow from it
+        as if they were given, the vectors there are 0, and that of number 0 is not trained. A 0 before another number, or a
+        sequence of nothing else, is refused.
     seed : int, optional
         Of the first vectors.
     name : str, optional
@@ -35,7 +39,7 @@ class Embedding(Layer):
         Shape of one sample, None for any T; without it, it is taken from the first data.
     """
 
-    traits = attrgetter("output_dim")
+    traits = attrgetter("output_dim", "mask_zero")
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Embedding(Layer):
         output_dim: int,
         embeddings_initializer: str | Initializer = "uniform",
         *,
+        mask_zero: bool = False,
         seed: int | None = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
@@ -51,6 +56,7 @@ class Embedding(Layer):
         self.input_dim = _validate.whole("input_dim", input_dim)
         self.output_dim = _validate.whole("output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
+        self.mask_zero = bool(mask_zero)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape, self.output_dim)
@@ -61,10 +67,33 @@ class Embedding(Layer):
     def _initializers(self) -> dict[str, Initializer]:
         return {"table": self.embeddings_initializer}
 
-    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "EmbeddingRun":
-        from numlstm.passes import EmbeddingRun
+    def begin(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        first: bool,
+        ragged: bool = False,
+    ) -> "EmbeddingRun":
+        from numlstm._feedforward import EmbeddingRun
 
         return EmbeddingRun(self, shape, dtype, take)
+
+    def lengths_in(self, name: str, x: Array, lengths: Array | None) -> Array | None:
+        if not self.mask_zero:
+            return lengths
+        counts = np.count_nonzero(x, axis=1)
+        ends = counts if lengths is None else lengths
+        inside = (x == 0).argmax(axis=1)
+        wrong = (counts == 0) | (inside < ends) & (counts < x.shape[1])
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            what = (
+                f"{name}[{row}, {inside[row]}] is 0 within a sequence" if counts[row] else f"{name}[{row}] is 0 throughout"
+            )
+            raise ValueError(f"{what}: with mask_zero=True 0 only fills up what is left after a sequence's last number")
+        return ends
 
     def cast(self, x: Any, dtype: np.dtype[Any], name: str = "x", whole: bool = True) -> Array:
         return _validate.indices(name, x, self.input_dim)

@@ -97,10 +97,18 @@ class Recurrent(Layer):
         weights = {"W_ih": self.kernel_initializer, "W_hh": self.recurrent_initializer}
         return {**weights, "b": self.bias_initializer, "p": initializers.get("zeros")}
 
-    def begin(self, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool) -> "RecurrentRun":
+    def begin(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        take: Take,
+        training: bool,
+        first: bool,
+        ragged: bool = False,
+    ) -> "RecurrentRun":
         from numlstm.passes import RecurrentRun
 
-        return RecurrentRun(self, shape, dtype, take, training, first)
+        return RecurrentRun(self, shape, dtype, take, training, first, ragged)
 
     def plain(self) -> "Recurrent":
         layer = copy.copy(self)
@@ -124,19 +132,21 @@ class Recurrent(Layer):
             )
         return self.states
 
-    def __call__(self, x: Any, *, training: bool = False, initial_state: Any = None) -> Any:
+    def __call__(self, x: Any, *, training: bool = False, initial_state: Any = None, lengths: Any = None) -> Any:
         """Return y for an array x (N, T, F), with return_state as a list of y and the last states.
 
         initial_state : the states, (N, H) each, (h, c) for an LSTM; zeros, or a stateful layer's own, if left out
+        lengths : (N,) integers from 1 to T, how many steps each sequence has; y is 0 past them, the last states are those
+            after them, and go_backwards begins at each one's end
         """
         from numlstm.passes import RecurrentRun
 
-        run, array = self._begin_once(x, training)
+        run, array, ends = self._begin_once(x, training, lengths)
         assert isinstance(run, RecurrentRun)
         if initial_state is not None:
             run.states = self._checked_states(initial_state, array)
             self.states = run.states if self.stateful else None
-        y = run.forward(array, _random.new_seed() if training else 0)
+        y = run.forward(array, _random.new_seed() if training else 0, ends)
         return [y, *run.last_states()] if self.return_state else y
 
     def _checked_states(self, states: Any, x: Array) -> tuple[Array, ...]:

@@ -154,7 +154,11 @@ def test_summary(capsys):
         (lambda: Sequential([Dropout(0.1), Embedding(5, 2)]), ValueError, "an Embedding .* must be the first layer"),
         (lambda: Sequential().predict(np.ones((2, 3))), ValueError, "the model has no layers: add some first"),
         (lambda: Sequential([Dense(2)]).predict(np.ones(3)), ValueError, "at least two axes"),
-        (lambda: Sequential([Dense(2)]).predict([[1, 2], [3]]), TypeError, "x must be an array of numbers"),
+        (
+            lambda: Sequential([Dense(2)]).predict([[1, 2], [3]]),
+            ValueError,
+            r"sequences of different lengths must .* x has \(2, 2\)",
+        ),
         (lambda: Sequential([Dense(2)]).predict([["a"]]), TypeError, "x must be an array of numbers"),
         (lambda: Sequential([Dense(2)]).predict(np.ma.zeros((2, 2))), TypeError, "not a masked one"),
         (lambda: Sequential([Dense(2)]).predict(np.ones((2, 3)), batch_size=0), ValueError, "batch_size must be at least 1"),

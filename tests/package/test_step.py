@@ -382,7 +382,7 @@ def test_a_dropout_layer_has_other_masks_in_each_piece():
         step = Trainer(model, seed=3)._ready()
         data = Data(np.ones((9, 4, 40), np.float32), np.zeros((9, 4, 1), np.float32), np.zeros((9, 0), np.float32))
         step.learn(data, 0, False, Meter(()), piece)
-        masks.append(step._shapes[data.x.shape, True].plan.runs[1].y == 0)
+        masks.append(step._shapes[data.x.shape, True, False].plan.runs[1].y == 0)
     assert 0.2 < masks[0].mean() < 0.8
     assert (masks[0] != masks[1]).any()
 

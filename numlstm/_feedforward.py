@@ -1,0 +1,111 @@
+"""Passes of the layers that know no time: dense, dropout, embedding."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _lengths, backend
+from ._validate import Array
+from ._workspace import Take
+from .passes import Run
+
+if TYPE_CHECKING:
+    from . import layers
+
+
+class DenseRun(Run):
+    """Passes of a dense layer.
+
+    After `leave_raw`, y is left without its activation, for a loss that has it within; `activated` then does the rest.
+    """
+
+    def __init__(
+        self, layer: "layers.Dense", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool
+    ) -> None:
+        rows, features = math.prod(shape[:-1]), shape[-1]
+        self._layer = layer
+        self._flat = rows, features
+        self._passes = backend.Dense(rows, features, layer.units, dtype, training, take)
+        self._applied = self._activation = backend.ACTIVATIONS[layer.activation]
+        self.y = self._passes.y.reshape(*shape[:-1], layer.units)
+        self._activated = self.y
+        if training:
+            self._dx = None if first else take(shape, dtype)
+            self._db = take((0 if layer.use_bias else layer.units,), dtype)
+
+    def leave_raw(self, take: Take) -> None:
+        """Let y be without its activation."""
+        self._applied = backend.ACTIVATIONS["linear"]
+        self._activated = take(self.y.shape, self.y.dtype)
+
+    def load(self) -> None:
+        self._passes.load(self._layer.parameters["W"], self._layer.parameters.get("b"))
+
+    def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
+        self._x = x.reshape(self._flat)
+        self._passes.forward(self._x, self._applied)
+        return self.y
+
+    def activated(self) -> Array:
+        """Return y of the last pass with its activation."""
+        if self._activated is not self.y:
+            self._passes.activate(self._activation, self._activated.reshape(self._passes.y.shape))
+        return self._activated
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        self._passes.backward(
+            self._x,
+            dy.reshape(self._passes.y.shape),
+            self._applied,
+            self._layer.parameters["W"],
+            (gradients["W"], gradients.get("b", self._db)),
+            None if self._dx is None else self._dx.reshape(self._flat),
+            add,
+        )
+        return self._dx
+
+
+class DropoutRun(Run):
+    """Passes of a dropout layer."""
+
+    def __init__(self, rate: float, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
+        self._rate = rate
+        self._flat = shape[0], 1, math.prod(shape[1:])
+        if rate > 0:
+            self._out, self._dx = take(shape, dtype), take(shape, dtype)
+
+    def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
+        self.y = x
+        if self._rate > 0:
+            self._key, self.y = key, self._out
+            backend.drop(key, self._rate, x.reshape(self._flat), self._out.reshape(self._flat))
+        return self.y
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        if self._rate == 0:
+            return dy
+        backend.drop(self._key, self._rate, dy.reshape(self._flat), self._dx.reshape(self._flat))
+        return self._dx
+
+
+class EmbeddingRun(Run):
+    """Passes of an embedding."""
+
+    def __init__(self, layer: "layers.Embedding", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
+        self._layer = layer
+        self.y = take((*shape, layer.output_dim), dtype)
+
+    def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
+        self._indices = x.reshape(-1)
+        backend.gather(self._layer.parameters["table"], self._indices, self.y.reshape(-1, self._layer.output_dim))
+        if lengths is not None:
+            _lengths.clear(self.y, lengths)
+        return self.y
+
+    def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
+        if not add:
+            gradients["table"][...] = 0
+        backend.scatter(self._indices, dy.reshape(-1, self._layer.output_dim), gradients["table"])
+        return None

@@ -1,0 +1,304 @@
+"""Training on sequences of different lengths: losses, ways to give them, pieces, states, and what is refused."""
+
+import numpy as np
+import pytest
+from ragged import LENGTHS, built, filled, make_sequences
+from support import assert_same_bits
+from training import Problem, relative_error
+
+import numlstm
+from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Input, Sequential, SimpleRNN, Trainer, data
+from numlstm.optimizers import SGD
+from numlstm.utils import set_random_seed
+
+MODELS = {
+    "each step": (lambda o: [LSTM(4, return_sequences=True, **o), Dropout(0.3), Dense(2)], "mse"),
+    "classes": (
+        lambda o: [Bidirectional(GRU(3, return_sequences=True, **o)), Dense(3, "softmax")],
+        "sparse_categorical_crossentropy",
+    ),
+    "last state": (
+        lambda o: [Dense(4, "tanh"), LSTM(4, return_sequences=True, **o), SimpleRNN(3, go_backwards=True), Dense(2)],
+        "mae",
+    ),
+}
+
+
+def _targets(rng, name, count, steps):
+    shape = (count, 2) if name == "last state" else (count, steps)
+    return (
+        rng.integers(0, 3, shape)
+        if name == "classes"
+        else rng.standard_normal((*shape, 2) if name == "each step" else shape)
+    )
+
+
+@pytest.mark.parametrize("recompute", [None, "gates", "states"])
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradients_of_models(rng, name, recompute, weighted):
+    layers, loss = MODELS[name]
+    lengths = np.array([20, 33, 1, 17])
+    x, y = rng.standard_normal((4, 33, 3)), _targets(rng, name, 4, 33)
+    weights = rng.random(y.shape[: 1 if name == "last state" else 2]) if weighted else None
+    set_random_seed(3)
+    problem = Problem(layers({"recompute": recompute, "dropout": 0.2}), loss, x, y, weights, lengths=lengths)
+    assert relative_error(problem.gradient(), problem.differences()) < 1e-6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ways_to_give_sequences(rng, name):
+    """As a list, and as one array, whatever lies past the ends: the same bits after training."""
+    sequences = make_sequences(rng, rng.integers(1, 10, 24))
+    x, lengths = data.pad(sequences)
+    steps = x.shape[1]
+    y = _targets(rng, name, 24, steps)
+    by_step = name != "last state"
+    weights = rng.random((24, steps) if by_step else 24)
+    y_list, weight_list = (data.unpad(array, lengths) if by_step else array for array in (y, weights))
+    y_else = filled(y, lengths, -1 if name == "classes" else np.nan) if by_step else y
+    weights_else = filled(weights, lengths) if by_step else weights
+    results = []
+    for one in (
+        {"x": sequences, "y": y_list, "sample_weight": weight_list},
+        {"x": x, "y": y, "sample_weight": weights, "lengths": lengths},
+        {"x": filled(x, lengths), "y": y_else, "sample_weight": weights_else, "lengths": lengths.tolist()},
+        {"x": np.array([*sequences, None], object)[:-1], "y": y_list, "sample_weight": weight_list},
+    ):
+        set_random_seed(5)
+        model = Sequential(MODELS[name][0]({"dropout": 0.2}), dtype="float64")
+        model.compile("adam", MODELS[name][1], ["accuracy"] if name == "classes" else ["mse"])
+        part = {key: value[:6] for key, value in one.items()}
+        validation = tuple(part.get(key) for key in ("x", "y", "sample_weight", "lengths"))
+        first = model.fit(**one, epochs=2, batch_size=5, verbose=0, validation_data=validation)
+        second = model.fit(**one, epochs=2, batch_size=5, verbose=0, validation_split=0.25)
+        results.append((model.get_weights(), [first.history, second.history, model.evaluate(**one, return_dict=True)]))
+    for weights, logs in results[1:]:
+        assert_same_bits(tuple(weights), tuple(results[0][0]))
+        assert logs == results[0][1]
+
+
+def test_means_are_over_the_steps_within_the_lengths(rng):
+    sequences = make_sequences(rng)
+    labels = [rng.integers(0, 3, steps) for steps in LENGTHS]
+    model = built(LSTM(5, return_sequences=True), Dense(3, "softmax"))
+    model.compile(SGD(0.0), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    p = np.concatenate([model.predict(sequence[np.newaxis])[0] for sequence in sequences])
+    right = np.concatenate(labels)
+    surprise = -np.log(p[np.arange(len(right)), right])
+    history = model.fit(sequences, labels, batch_size=2, verbose=0).history
+    assert history["loss"] == pytest.approx([surprise.mean()], rel=1e-12)
+    assert history["accuracy"] == pytest.approx([(p.argmax(axis=1) == right).mean()], rel=1e-12)
+    weights = rng.random(5)
+    weighted = model.evaluate(sequences, labels, sample_weight=weights)
+    assert weighted[0] == pytest.approx((surprise * np.repeat(weights, LENGTHS)).mean(), rel=1e-12)
+    assert weighted[1] == history["accuracy"][0]
+
+    errors = built(LSTM(5, return_sequences=True), Dense(2))
+    targets = make_sequences(rng, features=2)
+    errors.compile("sgd", "mse")
+    each = [(errors.predict(x[np.newaxis])[0] - y) ** 2 for x, y in zip(sequences, targets, strict=True)]
+    assert errors.evaluate(sequences, targets) == pytest.approx(np.concatenate(each).mean(), rel=1e-12)
+
+
+def test_lengths_of_all_steps_are_no_lengths(rng):
+    x, y = rng.standard_normal((12, 6, 3)), rng.standard_normal((12, 6, 2))
+    results = []
+    for lengths in (None, [6] * 12):
+        model = built(
+            Bidirectional(LSTM(4, return_sequences=True, dropout=0.2)), Dropout(0.2), GRU(3, return_sequences=True), Dense(2)
+        )
+        trainer = Trainer(model, "adam", seed=1)
+        trainer.fit(x, y, batch_size=5, epochs=2, verbose=0, lengths=lengths)
+        results.append((*model.get_weights(), model.predict(x, lengths=lengths)))
+    assert_same_bits(*results)
+
+
+def test_the_same_bits_at_any_thread_count(rng, all_dealt_out):
+    sequences = make_sequences(rng, rng.integers(1, 30, 40))
+    results = []
+    for threads in (1, 2, 3):
+        numlstm.set_num_threads(threads)
+        model = built(Bidirectional(LSTM(20, return_sequences=True, dropout=0.2)), GRU(17), Dense(2))
+        trainer = Trainer(model, "adam", "mse", seed=1)
+        trainer.fit(sequences, np.ones((40, 2)), batch_size=16, verbose=0)
+        results.append(tuple(model.get_weights()))
+    assert_same_bits(results[0], results[1])
+    assert_same_bits(results[0], results[2])
+
+
+# --- truncated backpropagation ---
+
+
+def _stack(by_step, **options):
+    return built(LSTM(4, return_sequences=True, **options), GRU(5, return_sequences=by_step, **options), Dense(2))
+
+
+def _step(model, x, y, truncate, **options):
+    trainer = Trainer(model, SGD(0.1), "mse", truncate=truncate, seed=1)
+    loss = trainer.step(x, y, **options)
+    return np.concatenate([weight.ravel() for weight in model.get_weights()]), loss
+
+
+@pytest.mark.parametrize("by_step", [False, True])
+def test_what_is_not_cut_is_whole(rng, by_step):
+    x, lengths = data.pad(make_sequences(rng), steps=12)
+    y = rng.standard_normal((5, 12, 2) if by_step else (5, 2))
+    whole = _step(_stack(by_step, dropout=0.2), x, y, None, lengths=lengths)
+    for truncate in (9, 100):
+        weights, loss = _step(_stack(by_step, dropout=0.2), x, y, truncate, lengths=lengths)
+        np.testing.assert_allclose(weights, whole[0], rtol=1e-13)
+        assert loss == pytest.approx(whole[1], rel=1e-14)
+
+
+@pytest.mark.parametrize("truncate", [1, 3, 4])
+def test_with_one_target_each_sequence_is_cut_from_its_own_end(rng, truncate):
+    """So that it is learnt from as it is alone."""
+    sequences, y = make_sequences(rng), rng.standard_normal((5, 2))
+    before = np.concatenate([weight.ravel() for weight in _stack(False).get_weights()])
+    together, loss = _step(_stack(False), sequences, y, truncate)
+    alone = [_step(_stack(False), x[np.newaxis], y[n : n + 1], truncate) for n, x in enumerate(sequences)]
+    np.testing.assert_allclose(together - before, np.mean([weights - before for weights, _ in alone], axis=0), atol=1e-15)
+    assert loss == pytest.approx(np.mean([loss for _, loss in alone]), rel=1e-14)
+
+
+def test_with_targets_for_each_step_a_sequence_that_has_ended_has_no_part_in_later_pieces(rng):
+    """As a loop over the pieces through a model that keeps its states, with those sequences alone that have steps left."""
+    (x, lengths), (y, _) = (data.pad(make_sequences(rng, features=features)) for features in (3, 2))
+    cut, _ = _step(_stack(True), x, y, 4, lengths=lengths)
+    model = _stack(True, stateful=True)
+    trainer = Trainer(model, SGD(0.1), "mse")
+    for start in (0, 4, 8):
+        there = lengths > start
+        for layer in model.layers:
+            if layer.states is not None:
+                layer.states = tuple(
+                    state[(lengths > start - 4).nonzero()[0].searchsorted(there.nonzero()[0])] for state in layer.states
+                )
+        part = slice(start, start + 4)
+        trainer.step(x[there, part], y[there, part], lengths=(lengths[there] - start).clip(max=min(4, 9 - start)))
+    np.testing.assert_allclose(cut, np.concatenate([weight.ravel() for weight in model.get_weights()]), rtol=1e-12)
+
+
+def test_states_of_stateful_layers_are_those_after_the_last_step_of_each(rng):
+    sequences = make_sequences(rng)
+    model, whole = _stack(True, stateful=True), _stack(True)
+    halves = [
+        [sequence[: (len(sequence) + 1) // 2] for sequence in sequences],
+        [sequence[-(len(sequence) // 2 or 1) :] for sequence in sequences],
+    ]
+    sequences = [np.concatenate(pair) for pair in zip(*halves, strict=True)]
+    got = [data.unpad(model.predict(half), list(map(len, half))) for half in halves]
+    want = data.unpad(whole.predict(sequences), list(map(len, sequences)))
+    for first, second, both in zip(*got, want, strict=True):
+        assert_same_bits(np.concatenate([first, second]), both)
+
+
+# --- memory and compilation ---
+
+
+@pytest.mark.parametrize("truncate", [None, 4])
+def test_other_lengths_take_no_other_memory_and_compile_nothing(rng, truncate):
+    from numlstm.kernels import parallel
+
+    model = built(LSTM(16, return_sequences=True, dropout=0.1), Dropout(0.1), LSTM(8), Dense(1))
+    trainer = Trainer(model, "adam", "mse", truncate=truncate, clip_norm=1.0)
+    seen = set()
+    for i in range(30):
+        lengths = rng.integers(1, 11, 16)
+        trainer.step(rng.standard_normal((16, 10, 3)), np.ones((16, 1)), lengths=lengths)
+        step = trainer._step
+        compiled = [len(getattr(parallel, name).signatures) for name in ("forward", "backward", "weight_gradients", "loss")]
+        if i > 0:
+            seen.add((step._arena.nbytes, step._arena.taken, len(step._shapes), len(step._buffers), *compiled))
+    assert len(seen) == 1
+
+
+# --- what is refused ---
+
+
+def _model_of(kind):
+    layers = {
+        "steps": [LSTM(2, return_sequences=True)],
+        "fixed": [Input((4, 3)), LSTM(2)],
+        "vectors": [Dense(2)],
+        "words": [Embedding(9, 2), LSTM(2)],
+    }[kind]
+    model = Sequential(layers)
+    model.compile("sgd", "mse")
+    return model
+
+
+X3 = np.ones((3, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "x", "lengths", "error", "says"),
+    [
+        ("steps", X3, [4, 0, 2], ValueError, r"lengths must be from 1 to T=4, but lengths\[1\] is 0"),
+        ("steps", X3, [4, 2, -1], ValueError, r"lengths\[2\] is -1"),
+        ("steps", X3, [5, 2, 1], ValueError, r"lengths\[0\] is 5"),
+        ("steps", X3, [4, 2.5, 1], TypeError, r"lengths must be integers, but lengths\[1\] is 2.5"),
+        ("steps", X3, [4, 2], ValueError, r"lengths must have shape \(N=3\), one for each sequence, not \(2,\)"),
+        ("vectors", X3[0], [3, 3, 3, 3], ValueError, r"sequences of different lengths must .* x has \(4, 3\)"),
+        ("vectors", [1.0, 2.0], [1, 1], ValueError, r"lengths go with sequences \(N, T, F\), but x has shape \(2,\)"),
+        ("steps", [X3[0], X3[0, :2]], [4, 2], ValueError, "lengths go with one array, but x is a list of sequences"),
+        ("steps", [X3[0], X3[0, :0]], None, ValueError, r"x\[1\] must have shape \(t, 3\) .* with at least one step"),
+        ("steps", [X3[0], X3[0, :2, :2]], None, ValueError, r"x\[1\] must have shape \(t, 3\) like the first"),
+        ("steps", [X3[0], 3], None, ValueError, r"x\[1\] must have shape \(t, 3\) like the first"),
+        ("fixed", [X3[0], np.ones((5, 3))], None, ValueError, r"x must have shape \(N, 4, 3\), not \(2, 5, 3\)"),
+        ("words", [[1, 2], [3, 9, 4]], None, ValueError, r"x must be whole numbers from 0 to 8, but x\[1, 1\] is 9"),
+    ],
+)  # fmt: skip
+def test_lengths_that_are_refused(kind, x, lengths, error, says):
+    model = _model_of(kind)
+    for call in (model.predict, lambda x, lengths: model.fit(x, np.ones((len(x), 2)), verbose=0, lengths=lengths)):
+        with pytest.raises(error, match=says):
+            call(x, lengths=lengths)
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "says"),
+    [
+        ([np.ones((4, 2)), np.ones((3, 2))], {}, r"y\[1\] must have 2 steps, as many as the sequence has, not 3"),
+        (np.ones((2, 3, 2)), {}, r"y must have the shape \(2, 4, 2\) of the model's output, not \(2, 3, 2\)"),
+        ([np.ones((4, 2)), np.full((2, 2), np.nan)], {}, r"y must be finite, but y\[1, 0, 0\] is nan"),
+        (
+            [np.ones((4, 2)), np.ones((2, 2))],
+            {"sample_weight": [np.ones(4), np.ones(1)]},
+            r"sample_weight\[1\] must have 2 steps, as many as the sequence has, not 1",
+        ),
+        (
+            [np.ones((4, 2)), np.ones((2, 2))],
+            {"validation_data": (X3, np.ones((3, 4, 2)), None, [1, 0, 1])},
+            r"validation lengths must be from 1 to T=4, but validation lengths\[1\] is 0",
+        ),
+    ],
+)
+def test_targets_that_are_refused(y, options, says):
+    model = _model_of("steps")
+    with pytest.raises(ValueError, match=says):
+        model.fit([X3[0], X3[0, :2]], y, verbose=0, **options)
+
+
+def test_a_nan_within_a_length_is_found():
+    x = X3.copy()
+    x[1, 1, 2] = x[1, 3] = np.nan
+    model = _model_of("steps")
+    with pytest.raises(ValueError, match=r"x must be finite, but x\[1, 1, 2\] is nan \(1 such values in all\)"):
+        model.fit(x, np.ones((3, 4, 2)), verbose=0, lengths=[4, 2, 4])
+    assert np.isnan(x[1, 3]).all()  # the caller's array is as it was
+    y = model.predict(x, lengths=[4, 2, 4])
+    assert np.isnan(y[1, 1]).all() and np.isfinite(y[[0, 2]]).all() and not y[1, 2:].any()
+
+
+def test_a_fixed_number_of_steps_is_filled_up(rng):
+    model = _model_of("fixed")
+    sequences = make_sequences(rng, [2, 3])
+    x, lengths = data.pad(sequences, steps=4)
+    assert_same_bits(model.predict(sequences), model.predict(x, lengths=lengths))
+
+
+def test_lags_need_one_length(rng):
+    with pytest.raises(ValueError, match="sequences of one length"):
+        _model_of("steps").gradient_by_lag(make_sequences(rng))
