@@ -1,4 +1,4 @@
-"""ONNX models for tests: of nodes, of PyTorch's exporter, and what ONNX Runtime makes of them."""
+"""ONNX models for tests: of layers, of nodes, and of PyTorch's exporter, and what ONNX Runtime makes of them."""
 
 import io
 import warnings
@@ -8,6 +8,44 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper
+
+from numlstm import GRU, LSTM, Bidirectional, CellSpec, Dense, Dropout, Embedding, Sequential, SimpleRNN
+
+N, T, F, H = 3, 7, 4, 5
+STACKS = {
+    "lstm": lambda: [LSTM(H, return_sequences=True), Dropout(0.2), LSTM(6), Dense(2, activation="softmax")],
+    "gru": lambda: [GRU(H, return_sequences=True), GRU(3, use_bias=False), Dense(3, activation="relu", use_bias=False)],
+    "simple": lambda: [SimpleRNN(H, return_sequences=True), Dense(2, activation="sigmoid"), SimpleRNN(3, activation="relu")],
+    "activations": lambda: [
+        LSTM(H, activation="relu", recurrent_activation="hard_sigmoid", return_sequences=True),
+        GRU(4, activation="sigmoid", recurrent_activation="hard_sigmoid", return_sequences=True),
+        SimpleRNN(3, activation="linear"),
+    ],
+    "backwards": lambda: [LSTM(H, go_backwards=True, return_sequences=True), GRU(3, go_backwards=True)],
+    "concat": lambda: [Bidirectional(LSTM(H, return_sequences=True)), Bidirectional(GRU(3)), Dense(1, activation="tanh")],
+    "sum": lambda: [Bidirectional(GRU(H, return_sequences=True), merge_mode="sum"), Bidirectional(GRU(2), merge_mode="sum")],
+    "mul": lambda: [Bidirectional(LSTM(H, return_sequences=True), merge_mode="mul")],
+    "ave": lambda: [Bidirectional(SimpleRNN(H, activation="sigmoid"), merge_mode="ave")],
+    "hard both": lambda: [Bidirectional(LSTM(H, activation="linear", recurrent_activation="hard_sigmoid"))],
+    "state": lambda: [LSTM(H, return_state=True, return_sequences=True)],
+    "states": lambda: [Bidirectional(LSTM(H, return_state=True))],
+    "gru state": lambda: [Bidirectional(GRU(H, return_state=True))],
+    "embedding": lambda: [Embedding(9, F), GRU(H), Dense(3)],
+    "dense": lambda: [Dense(3, activation="tanh"), Dense(2)],
+    **{name: lambda name=name: [LSTM(H, variant=name)] for name in ("peephole", "cifg", "niaf", "noaf", "elysium")},
+    "cifg without peepholes": lambda: [LSTM(H, variant=CellSpec(forget_gate="coupled"))],
+}
+
+
+def stack(rng, name, dtype=np.float32):
+    """Return a model of one of STACKS with random weights, and data for it."""
+    model = Sequential(STACKS[name](), dtype=dtype)
+    x = rng.integers(0, 9, (N, T)) if name == "embedding" else rng.standard_normal((N, T, F)).astype(dtype)
+    model.build((None, *({"embedding": (None,), "dense": (None, F)}.get(name, (None, F)))))
+    for layer in model.layers:
+        for parameter in layer.parameters.values():
+            parameter[...] = rng.normal(size=parameter.shape) / 2
+    return model, x
 
 
 def model_of(nodes, inputs, outputs, arrays=None, opset=18):

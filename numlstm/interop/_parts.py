@@ -19,7 +19,7 @@ class Part:
 
     features : size of the last axis of what it takes, if it depends on that
     values : its parameters, in the engine's layout
-    place : where the other library keeps it, for `to` functions
+    place : of use to the module that made the part
     """
 
     make: Callable[..., Layer]
@@ -58,11 +58,14 @@ def refuse(what: str, problems: Iterable[str]) -> None:
         raise ValueError(f"{what}: {'; '.join(found)}")
 
 
-def sequential(parts: Sequence[Part], dtype: np.dtype[Any]) -> Sequential:
-    """Return the model of these layers, with their parameters and any number of steps."""
+def sequential(parts: Sequence[Part], dtype: np.dtype[Any], steps: bool = False) -> Sequential:
+    """Return the model of these layers, with their parameters and any number of steps.
+
+    steps : whether data has steps even where no layer goes through them
+    """
     layers = [part.make(**part.options) for part in parts]
     model = Sequential(dtype=dtype)
-    shape = _first_shape(layers, parts)
+    shape = _first_shape(layers, parts, steps)
     for layer, part in zip(layers, parts, strict=True):
         if shape is not None:
             layer.output_shape(shape)
@@ -72,12 +75,12 @@ def sequential(parts: Sequence[Part], dtype: np.dtype[Any]) -> Sequential:
     return model
 
 
-def _first_shape(layers: Sequence[Layer], parts: Sequence[Part]) -> tuple[int | None, ...] | None:
+def _first_shape(layers: Sequence[Layer], parts: Sequence[Part], steps: bool) -> tuple[int | None, ...] | None:
     """Return the shape of one sample: steps come first where there is a layer that goes through them."""
     if isinstance(layers[0], Embedding):
         return (None,)
     features = next((part.features for part in parts if part.features is not None), None)
     if features is None:
         return None
-    steps = any(isinstance(layer, (Recurrent, Bidirectional)) for layer in layers)
+    steps = steps or any(isinstance(layer, (Recurrent, Bidirectional)) for layer in layers)
     return (None, features) if steps else (features,)

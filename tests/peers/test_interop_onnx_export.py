@@ -3,49 +3,17 @@
 import numpy as np
 import pytest
 
-from numlstm import GRU, LSTM, Bidirectional, CellSpec, Dense, Dropout, Embedding, Sequential, SimpleRNN, interop
+from numlstm import GRU, LSTM, Bidirectional, Dense, Sequential, interop
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra `onnx`)")
 runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed; .ci/run installs it")
+onnx_models = pytest.importorskip("onnx_models")
+STACKS, layers_of = onnx_models.STACKS, onnx_models.stack
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
-N, T, F, H = 3, 7, 4, 5
-
-STACKS = {
-    "lstm": lambda: [LSTM(H, return_sequences=True), Dropout(0.2), LSTM(6), Dense(2, activation="softmax")],
-    "gru": lambda: [GRU(H, return_sequences=True), GRU(3, use_bias=False), Dense(3, activation="relu", use_bias=False)],
-    "simple": lambda: [SimpleRNN(H, return_sequences=True), Dense(2, activation="sigmoid"), SimpleRNN(3, activation="relu")],
-    "activations": lambda: [
-        LSTM(H, activation="relu", recurrent_activation="hard_sigmoid", return_sequences=True),
-        GRU(4, activation="sigmoid", recurrent_activation="hard_sigmoid", return_sequences=True),
-        SimpleRNN(3, activation="linear"),
-    ],
-    "backwards": lambda: [LSTM(H, go_backwards=True, return_sequences=True), GRU(3, go_backwards=True)],
-    "concat": lambda: [Bidirectional(LSTM(H, return_sequences=True)), Bidirectional(GRU(3)), Dense(1, activation="tanh")],
-    "sum": lambda: [Bidirectional(GRU(H, return_sequences=True), merge_mode="sum"), Bidirectional(GRU(2), merge_mode="sum")],
-    "mul": lambda: [Bidirectional(LSTM(H, return_sequences=True), merge_mode="mul")],
-    "ave": lambda: [Bidirectional(SimpleRNN(H, activation="sigmoid"), merge_mode="ave")],
-    "hard both": lambda: [Bidirectional(LSTM(H, activation="linear", recurrent_activation="hard_sigmoid"))],
-    "state": lambda: [LSTM(H, return_state=True, return_sequences=True)],
-    "states": lambda: [Bidirectional(LSTM(H, return_state=True))],
-    "gru state": lambda: [Bidirectional(GRU(H, return_state=True))],
-    "embedding": lambda: [Embedding(9, F), GRU(H), Dense(3)],
-    "dense": lambda: [Dense(3, activation="tanh"), Dense(2)],
-    **{name: lambda name=name: [LSTM(H, variant=name)] for name in ("peephole", "cifg", "niaf", "noaf", "elysium")},
-    "cifg without peepholes": lambda: [LSTM(H, variant=CellSpec(forget_gate="coupled"))],
-}
+T, F, H = onnx_models.T, onnx_models.F, onnx_models.H
 OUTPUTS = {"state": ["y", "h", "c"], "gru state": ["y", "forward_h", "backward_h"]}
 OUTPUTS["states"] = ["y", "forward_h", "forward_c", "backward_h", "backward_c"]
-
-
-def _model(rng, name, dtype=np.float32):
-    model = Sequential(STACKS[name](), dtype=dtype)
-    x = rng.integers(0, 9, (N, T)) if name == "embedding" else rng.standard_normal((N, T, F)).astype(dtype)
-    model.build((None, *({"embedding": (None,), "dense": (None, F)}.get(name, (None, F)))))
-    for layer in model.layers:
-        for parameter in layer.parameters.values():
-            parameter[...] = rng.normal(size=parameter.shape) / 2
-    return model, x
 
 
 def _run(proto, **inputs):
@@ -55,7 +23,7 @@ def _run(proto, **inputs):
 
 @pytest.mark.parametrize("name", STACKS)
 def test_onnx_runtime_gives_the_same(rng, name):
-    model, x = _model(rng, name)
+    model, x = layers_of(rng, name)
     proto = interop.onnx.to_model(model)
     want = model.predict(x)
     want = want if isinstance(want, list) else [want]
@@ -68,10 +36,12 @@ def test_onnx_runtime_gives_the_same(rng, name):
     np.testing.assert_allclose(theirs, shorter[0] if isinstance(shorter, list) else shorter, **CLOSE)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", STACKS)
+DOUBLE = ("lstm", "gru", "simple", "concat", "peephole", "cifg")  # each cell takes seconds to compile
+
+
+@pytest.mark.parametrize(("name", "dtype"), [*((n, np.float32) for n in STACKS), *((n, np.float64) for n in DOUBLE)])
 def test_numlstms_backend_gives_the_same(rng, name, dtype):
-    model, x = _model(rng, name, dtype)
+    model, x = layers_of(rng, name, dtype)
     want = model.predict(x)
     got = interop.onnx.Backend.run_model(interop.onnx.to_model(model), [x])
     close = {"rtol": 1e-6, "atol": 1e-6} if dtype is np.float32 else {"rtol": 1e-7, "atol": 1e-8}  # 1/6 is a float32 in ONNX
@@ -86,7 +56,7 @@ RAGGED = ("lstm", "gru", "simple", "concat", "sum", "states", "embedding", "cifg
 @pytest.mark.parametrize("name", RAGGED)
 def test_sequence_lens(rng, name):
     """A sequence with its length gives what it gives cut, and zeros past it where recurrent layers come last."""
-    model, x = _model(rng, name)
+    model, x = layers_of(rng, name)
     proto = interop.onnx.to_model(model, sequence_lens=True)
     lengths = np.array([T, 1, 4], np.int32)
     results = [_run(proto, x=x, sequence_lens=lengths), interop.onnx.Backend.run_model(proto, [x, lengths])._asdict()]
@@ -98,7 +68,7 @@ def test_sequence_lens(rng, name):
 
 
 def test_sequence_lens_leave_zeros(rng):
-    model, x = _model(rng, "mul")
+    model, x = layers_of(rng, "mul")
     got = _run(interop.onnx.to_model(model, sequence_lens=True), x=x, sequence_lens=np.array([T, 1, 4], np.int32))["y"]
     assert got[0].all() and got[1, :1].all() and not got[1, 1:].any() and not got[2, 4:].any()
 

@@ -10,5 +10,6 @@ except ModuleNotFoundError as error:
 
 from ._backend import Backend, BackendRep
 from ._export import to_model
+from ._import import from_model
 
-__all__ = ["Backend", "BackendRep", "to_model"]
+__all__ = ["Backend", "BackendRep", "from_model", "to_model"]
