@@ -162,6 +162,14 @@ def shape(name: str, array: Array, expected: dict[str, int | None], because: str
     raise ValueError(f"{name} must have shape ({axes}){because}, not {array.shape}")
 
 
+def columns(name: str, value: Any, array: Array) -> Array:
+    """Return columns of an array (.., F), chosen by an integer, a slice or a sequence of integers."""
+    try:
+        return np.asarray(array[..., value])
+    except (IndexError, TypeError, ValueError):
+        raise IndexError(f"{name} must choose from {array.shape[-1]} columns by their numbers, not {value!r}") from None
+
+
 def optional_state(name: str, value: object, batch: int, hidden: int, like: tuple[str, np.dtype[Any]]) -> Array | None:
     """Return a state (N, H), or None as it came."""
     if value is None:

@@ -102,7 +102,8 @@ class Scaler:
         IndexError
             If there is no such column.
         """
-        return Scaler(np.atleast_1d(self.offset[columns]), np.atleast_1d(self.scale[columns]))
+        both = _validate.columns("columns", columns, np.array([self.offset, self.scale]))
+        return Scaler(*both.reshape(2, -1))
 
     def transform(self, values: npt.ArrayLike) -> Array:
         """Return values (.., F) scaled, as float64; with F = 1 values of any shape."""

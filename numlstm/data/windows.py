@@ -93,7 +93,7 @@ def samples(values: npt.ArrayLike, lookback: int, horizon: int = 1, targets: Any
     if targets is None:
         wanted = array
     elif array.ndim == 2:
-        wanted = array[:, targets]
+        wanted = _validate.columns("targets", targets, array)
     else:
         raise ValueError(f"targets chooses columns of values (T, F), but values has shape {array.shape}: leave it out")
     columns = array if array.ndim == 2 else array[:, np.newaxis]

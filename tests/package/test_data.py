@@ -57,6 +57,8 @@ def test_samples_of_one_column():
     assert x.tolist() == [[[0], [1], [2]], [[1], [2], [3]]] and y.tolist() == [[3, 4], [4, 5]]
     with pytest.raises(ValueError, match=r"^targets chooses columns of values \(T, F\), but values has shape \(6,\): leave"):
         data.samples(range(6), 3, 2, targets=0)
+    with pytest.raises(IndexError, match=r"^targets must choose from 2 columns by their numbers, not 2$"):
+        data.samples(np.zeros((6, 2)), 3, targets=2)
     with pytest.raises(ValueError, match=re.escape("values must have shape (T,) or (T, F), not (2, 2, 2)")):
         data.samples(np.zeros((2, 2, 2)), 1)
 

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,8 +43,11 @@ def test_target_columns_alone(rng):
     for columns in (2, [3, 1], slice(1, 3)):
         back = scaler.columns(columns).inverse(scaled[:, columns])
         np.testing.assert_allclose(back, values[:, columns], rtol=1e-13)
-    with pytest.raises(IndexError, match="out of bounds"):
-        scaler.columns(4)
+    for wrong in (4, [0, 5], "a"):
+        with pytest.raises(
+            IndexError, match=rf"^columns must choose from 4 columns by their numbers, not {re.escape(repr(wrong))}$"
+        ):
+            scaler.columns(wrong)
     with pytest.raises(ValueError, match=r"^values must have shape \(\.\., 4\), one for each column .*, not \(50, 1\)$"):
         scaler.inverse(values[:, :1])
 
