@@ -18,8 +18,20 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic, overload, register_jitable
 
 from .compiling import source_hash, stamped_name
-from .elementary import hard_sigmoid, hard_sigmoid_slope, positive, relu, sigmoid, tanh
-from .simd import constant, element_pointer, fma, int_constant, load, load_vector, store_vector, vec_of
+from .elementary import exp, hard_sigmoid, hard_sigmoid_slope, log_sigmoid, positive, relu, sigmoid, tanh
+from .masks import where
+from .simd import (
+    constant,
+    element_pointer,
+    fma,
+    int_constant,
+    load,
+    load_vector,
+    maximum,
+    minimum,
+    store_vector,
+    vec_of,
+)
 
 
 class _Parameters(NamedTuple):
@@ -43,7 +55,8 @@ class Cell(_Parameters):
     x_slots, h_slots : (first, number) of the slots that the products with x and with h are added to
     rows : (3, slots)  which block of H rows of W_ih, of W_hh, of b belongs to a slot; -1 for none
     peepholes : (number, 2)  the slot of each, and whether it sees the state before the step (0) or after it (1)
-    h_is_state : whether the first state is h itself
+    h_is_state : whether the last state is h itself
+    state_names : (states,)
     kept : (slots,)  names of the gates that stand in the slots behind a forward pass, "" for what else there is
     stamp : of parameters for users' code: by which kernels they were made
     """
@@ -56,6 +69,7 @@ class Cell(_Parameters):
     rows: ClassVar[Any]
     peepholes: ClassVar[Any] = np.empty((0, 2), np.int64)
     h_is_state: ClassVar[bool] = False
+    state_names: ClassVar[tuple[str, ...]]
     kept: ClassVar[tuple[str, ...]]
     stamp: ClassVar[str] = ""
     forward: ClassVar[Any]  # (cell, at, z, states) -> (kept, new states, h), for the units from `at` on
@@ -175,6 +189,7 @@ def _lstm(
         "x_slots": (4 - len(with_x), len(with_x)),
         "h_slots": (first, len(present)),
         "rows": _rows(named, with_x, present, present),
+        "state_names": ("c",),
         "kept": kept,
         "peepholes": np.array([(slot[name], after) for name, after in looks], np.int64).reshape(-1, 2),
         "forward": forward,
@@ -213,6 +228,7 @@ def _gru(activation: str, recurrent_activation: str) -> dict[str, Any]:
         "h_slots": (1, 3),
         "rows": np.array([(2, 0, 1, -1), (-1, 0, 1, 2), (2, 0, 1, 3)]),  # the bias of the product with h is the last block
         "h_is_state": True,
+        "state_names": ("h",),
         "kept": ("n", "r", "z", ""),
         "forward": forward,
         "backward": backward,
@@ -232,10 +248,44 @@ def _rnn(activation: str) -> dict[str, Any]:
 
     one = (0, 1)
     counts = {"slots": 1, "states": 0, "x_slots": one, "h_slots": one, "rows": np.zeros((3, 1), np.int64)}
-    return {**counts, "kept": ("h",), "forward": forward, "backward": backward}
+    return {**counts, "state_names": (), "kept": ("h",), "forward": forward, "backward": backward}
 
 
-_KINDS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+def _slstm(forget_gate: str, activation: str, recurrent_activation: str) -> dict[str, Any]:
+    """An sLSTM (Beck et al. 2024) with states c, n, m; the adjoint takes m, a choice of scale, as a constant."""
+    gate, gate_slope = ACTIVATIONS[recurrent_activation]
+    squash, slope = ACTIVATIONS[activation]
+    SIGMOID = forget_gate == "sigmoid"
+
+    def forward(cell, at, z, states):
+        c, n, m = states[0], states[1], states[2]
+        most = constant(m, 80)  # of exponents: only where c = n = 0 could one be above 0, and 0 times infinity is no number
+        left = m + (log_sigmoid(z[1]) if SIGMOID else z[1])
+        m = where(n == constant(n, 0), z[0], maximum(left, z[0]))
+        i, f = exp(z[0] - m), exp(minimum(left - m, most))
+        g, o = squash(z[2]), gate(z[3])
+        c, n = fma(f, c, i * g), fma(f, n, i)
+        return (i, f, g, o), (c, n, m), o * c / n
+
+    def backward(cell, at, z, before, after, dh, dstates):
+        i, f, g, o = z[0], z[1], z[2], z[3]
+        one, ratio = constant(f, 1), after[0] / after[1]
+        down = dh * o / after[1]
+        dc, dn = dstates[0] + down, dstates[1] - down * ratio
+        dlog_f = fma(dc, before[0], dn * before[1]) * f
+        dz_f = dlog_f
+        if SIGMOID:  # f in the scale before the step is the sigmoid
+            dz_f = dlog_f * (one - f * exp(minimum(after[2] - before[2], constant(f, 80))))
+        dz = fma(dc, g, dn) * i, dz_f, dc * i * slope(g), dh * ratio * gate_slope(o)
+        return dz, (dc * f, dn * f, dlog_f)
+
+    four = (0, 4)
+    counts = {"slots": 4, "states": 3, "x_slots": four, "h_slots": four, "rows": np.array([range(4)] * 3)}
+    names = {"kept": ("i", "f", "g", "o"), "state_names": ("c", "n", "m")}
+    return {**counts, **names, "forward": forward, "backward": backward}
+
+
+_KINDS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn, "SLSTM": _slstm}
 
 
 @functools.cache

@@ -1,8 +1,9 @@
-"""exp, sigmoid and tanh over vectors, written as formulas on LLVM values.
+"""exp, sigmoid, tanh and log_sigmoid over vectors, written as formulas on LLVM values.
 
-All three rest on ``exp(x) = 2**n * (1 + q)``, where ``n = round(x / ln 2)``, ``r = x - n ln 2`` with ln 2 in two parts, and
+All rest on ``exp(x) = 2**n * (1 + q)``, where ``n = round(x / ln 2)``, ``r = x - n ln 2`` with ln 2 in two parts, and
 ``q = expm1(r) = r + r**2 * P(r)`` on ``|r| <= ln(2)/2``. P interpolates ``(expm1(r) - r) / r**2`` at the Chebyshev nodes;
-its error is below 0.1 ulp of the result. Clamps are written as ``select(x < bound, bound, x)``, which hands a NaN on.
+its error is below 0.1 ulp of the result, and so is that of log_sigmoid's polynomial, made in the same way. Clamps are
+written as ``select(x < bound, bound, x)``, which hands a NaN on.
 """
 
 from llvmlite import ir
@@ -16,7 +17,7 @@ from .simd import Vec, fmuladd
 class _Format:
     """What the formulas need to know about a floating format."""
 
-    def __init__(self, bits, mantissa, ln2_high, ln2_low, polynomial, exp_range, smallest_log):
+    def __init__(self, bits, mantissa, ln2_high, ln2_low, polynomial, exp_range, smallest_log, atanh):
         self.bits = bits
         self.mantissa = mantissa
         self.bias = (1 << (bits - mantissa - 2)) - 1
@@ -24,6 +25,7 @@ class _Format:
         self.polynomial = polynomial
         self.exp_range = exp_range  # outside of it exp is 0 or infinity
         self.smallest_log = smallest_log  # of the smallest normal number
+        self.atanh = atanh  # coefficients of (atanh(s) / s - 1) / s**2 in powers of s**2, for s from 0 to 1/3
         self.round_magic = 1.5 * 2.0**mantissa  # adding it leaves the rounded value in the lowest bits
 
 
@@ -36,6 +38,7 @@ _FORMATS = {
         (0.5, 0.16666576666119928, 0.04166655421298415, 0.008363232883682618, 0.0013926250831497611),
         (-104.0, 89.0),
         -87.33654475,
+        (0.3333333366026371, 0.1999985316596486, 0.14296178997151418, 0.10853287900440187, 0.11612164612011674),
     ),
     types.float64: _Format(
         64,
@@ -56,6 +59,19 @@ _FORMATS = {
         ),
         (-746.0, 710.0),
         -708.3964185322641,
+        (
+            0.3333333333333333,
+            0.19999999999999762,
+            0.1428571428580005,
+            0.11111111099118386,
+            0.09090909948981357,
+            0.07692271982430275,
+            0.06667589315724629,
+            0.05867139530651599,
+            0.05422589197440007,
+            0.03746071897775383,
+            0.07815288900461426,
+        ),
     ),
 }
 _LOG2_E = 1.4426950408889634
@@ -134,10 +150,15 @@ def _reduce(x):
     t = x.fma(_LOG2_E, magic)
     n = t - magic
     r = n.fma(-x.format.ln2_low, n.fma(-x.format.ln2_high, x))
-    p = x.constant(x.format.polynomial[-1])
-    for coefficient in reversed(x.format.polynomial[:-1]):
-        p = p.fma(r, coefficient)
-    return t, p.fma(r * r, r)
+    return t, _polynomial(x.format.polynomial, r).fma(r * r, r)
+
+
+def _polynomial(coefficients, x):
+    """Return the polynomial with these coefficients, the constant one first, at x."""
+    p = x.constant(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        p = p.fma(x, coefficient)
+    return p
 
 
 def _exp(x):
@@ -154,16 +175,26 @@ def _exp(x):
     return q.fma(first, first) * second
 
 
-def _sigmoid(x):
-    """1 / (1 + exp(-x)) from e = exp(-|x|), so that small results keep their relative accuracy.
-
-    Below log of the smallest normal number the result, a subnormal, is flushed to 0.
-    """
+def _exp_of_minus_abs(x):
+    """exp(-|x|); below the smallest normal number it is flushed to 0."""
     negative_abs = x.minus_abs()
     t, q = _reduce(negative_abs)
     scale = x.power_of_two(t.bits())
-    e = negative_abs.where("<", x.format.smallest_log, 0.0, q.fma(scale, scale))
+    return negative_abs.where("<", x.format.smallest_log, 0.0, q.fma(scale, scale))
+
+
+def _sigmoid(x):
+    """1 / (1 + exp(-x)) from e = exp(-|x|), so that small results keep their relative accuracy; subnormal ones are 0."""
+    e = _exp_of_minus_abs(x)
     return x.where("<", 0.0, e, 1.0) / (e + 1.0)
+
+
+def _log_sigmoid(x):
+    """min(x, 0) - log(1 + e) with e = exp(-|x|), as small ones are: log(1 + e) = 2 atanh(s), where s = e / (2 + e)."""
+    e = _exp_of_minus_abs(x)
+    s = e / (e + 2.0)
+    square, double = s * s, s + s
+    return x.at_most(0.0) - (double * square).fma(_polynomial(x.format.atanh, square), double)
 
 
 def _tanh(x):
@@ -201,6 +232,7 @@ def _elementary(formula, name, doc):
 
 exp = _elementary(_exp, "exp", "Return e**x of each lane.")
 sigmoid = _elementary(_sigmoid, "sigmoid", "Return 1 / (1 + e**-x) of each lane.")
+log_sigmoid = _elementary(_log_sigmoid, "log_sigmoid", "Return the logarithm of each lane's sigmoid.")
 tanh = _elementary(_tanh, "tanh", "Return the hyperbolic tangent of each lane.")
 relu = _elementary(lambda x: x.at_least(0.0), "relu", "Return max(x, 0) of each lane.")
 positive = _elementary(lambda y: y.where(">", 0.0, 1.0, 0.0), "positive", "Return 1 where a lane is above 0, else 0.")

@@ -189,17 +189,24 @@ def clamp(typingctx, value, bound):
     return signature(value, value, bound), emit
 
 
-@intrinsic
-def maximum(typingctx, a, b):
-    """Return the greater of two vectors' lanes, `a` where either is a NaN."""
-    if not (isinstance(a, Vec) and a == b):
-        return None
+def _chooser(name, relation, doc):
+    def typed(typingctx, a, b):
+        if not (isinstance(a, Vec) and a == b):
+            return None
 
-    def emit(context, builder, sig, args):
-        a, b = args
-        return builder.select(builder.fcmp_ordered("<", a, b), b, a)
+        def emit(context, builder, sig, args):
+            a, b = args
+            return builder.select(builder.fcmp_ordered(relation, a, b), b, a)
 
-    return signature(a, a, b), emit
+        return signature(a, a, b), emit
+
+    typed.__name__ = typed.__qualname__ = name
+    typed.__doc__ = doc
+    return intrinsic(typed)
+
+
+maximum = _chooser("maximum", "<", "Return the greater of two vectors' lanes, `a` where either is a NaN.")
+minimum = _chooser("minimum", ">", "Return the lesser of two vectors' lanes, `a` where either is a NaN.")
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ __version__ = "0.1.0.dev0"
 # Where the public names are defined: modules are imported when one is asked for.
 _DEFINED_IN = {
     "models": ("Sequential", "load"),
-    "layers": ("LSTM", "GRU", "SimpleRNN", "Bidirectional", "Dense", "Dropout", "Embedding", "Input"),
+    "layers": ("LSTM", "GRU", "SimpleRNN", "SLSTM", "Bidirectional", "Dense", "Dropout", "Embedding", "Input"),
     "trainer": ("History", "Trainer"),
     "files": ("FileFormatError",),
     "_warm": ("warm",),
-    "cells": ("CellSpec", "GRUSpec", "RNNSpec"),
+    "cells": ("CellSpec", "GRUSpec", "RNNSpec", "SLSTMSpec"),
 }
 _MODULES = (
     "backend",
@@ -47,6 +47,7 @@ _HOME = {name: module for module, names in _DEFINED_IN.items() for name in names
 __all__ = [
     "GRU",
     "LSTM",
+    "SLSTM",
     "Bidirectional",
     "CellSpec",
     "Dense",
@@ -57,6 +58,7 @@ __all__ = [
     "History",
     "Input",
     "RNNSpec",
+    "SLSTMSpec",
     "Sequential",
     "SimpleRNN",
     "Trainer",
@@ -129,9 +131,9 @@ if TYPE_CHECKING:
         utils,
     )
     from ._warm import warm
-    from .cells import CellSpec, GRUSpec, RNNSpec
+    from .cells import CellSpec, GRUSpec, RNNSpec, SLSTMSpec
     from .files import FileFormatError
-    from .layers import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Input, SimpleRNN
+    from .layers import GRU, LSTM, SLSTM, Bidirectional, Dense, Dropout, Embedding, Input, SimpleRNN
     from .models import Sequential, load
     from .trainer import History, Trainer
 else:

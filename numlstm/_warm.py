@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _threads, _validate, functional, losses, optimizers
 from .cells import spec
-from .layers import GRU, LSTM, Dense, Dropout, Embedding, Layer, SimpleRNN
+from .layers import GRU, LSTM, SLSTM, Dense, Dropout, Embedding, Layer, SimpleRNN
 from .models import Sequential
 from .progress import Tasks
 from .trainer import Trainer
@@ -42,7 +42,7 @@ def warm(dtype: Any = "float32", cells: str | Sequence[str] = "lstm", verbose: i
     dtype : "float32", "float64", or a list of both
         Of the models and arrays to come.
     cells : str or list of str
-        Names of `numlstm.cells.VARIANTS`, "gru" or "rnn".
+        Names of `numlstm.cells.VARIANTS`, "gru", "rnn" or "slstm".
     verbose : 0 or 1
         Whether to print what each kernel took.
 
@@ -148,8 +148,8 @@ def _use_layers(dtype: np.dtype[Any]) -> None:
 
 
 def _use_cell(dtype: np.dtype[Any], name: str) -> None:
-    kinds: dict[str, Callable[[], Layer]] = {"gru": lambda: GRU(4, seed=0), "rnn": lambda: SimpleRNN(4, seed=0)}
-    layer = kinds.get(name, lambda: LSTM(4, variant=name, seed=0))()
+    kinds: dict[str, Callable[..., Layer]] = {"gru": GRU, "rnn": SimpleRNN, "slstm": SLSTM}
+    layer = kinds[name](4, seed=0) if name in kinds else LSTM(4, variant=name, seed=0)
     _train(dtype, [layer], np.zeros((_SAMPLES, _STEPS, 1)), np.zeros((_SAMPLES, _OUTPUTS)), "linear", "mse")
 
 

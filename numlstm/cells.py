@@ -1,4 +1,4 @@
-"""What a recurrent layer's cell is made of: the LSTM family by its parts, GRU, simple RNN, and the names of presets."""
+"""What a recurrent layer's cell is made of: the LSTM family by its parts, GRU, simple RNN, sLSTM, and names of presets."""
 
 import functools
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from . import _validate
 from ._validate import Array
 
-__all__ = ["VARIANTS", "CellSpec", "GRUSpec", "RNNSpec"]
+__all__ = ["VARIANTS", "CellSpec", "GRUSpec", "RNNSpec", "SLSTMSpec"]
 
 SQUASHERS = ("tanh", "relu", "linear", "sigmoid", "hard_sigmoid")
 GATES = ("sigmoid", "hard_sigmoid")
@@ -20,6 +20,12 @@ class _Spec:
     """What all specs have. `name` is the engine's name of the cell: its kind and its fields."""
 
     kind: ClassVar[str]
+    state_names: ClassVar[tuple[str, ...]]
+
+    @property
+    def states(self) -> int:
+        """How many states there are, h among them."""
+        return len(self.state_names)
 
     @functools.cached_property
     def name(self) -> str:
@@ -60,7 +66,7 @@ class CellSpec(_Spec):
     cell_input: str = "x and h"
 
     kind: ClassVar[str] = "LSTM"
-    states: ClassVar[int] = 2  # h and c
+    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a spec like this one."""
@@ -102,7 +108,7 @@ class GRUSpec(_Spec):
     recurrent_activation: str = "sigmoid"
 
     kind: ClassVar[str] = "GRU"
-    states: ClassVar[int] = 1
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: ClassVar[dict[str, tuple[int, int]]] = {"W_ih": (3, 2), "W_hh": (3, 2), "b": (3, 1), "b_hn": (1, 1)}
 
     def __post_init__(self) -> None:
@@ -120,14 +126,42 @@ class RNNSpec(_Spec):
     activation: str = "tanh"
 
     kind: ClassVar[str] = "RNN"
-    states: ClassVar[int] = 1
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: ClassVar[dict[str, tuple[int, int]]] = {"W_ih": (1, 2), "W_hh": (1, 2), "b": (1, 1)}
 
     def __post_init__(self) -> None:
         _validate.choice("activation", self.activation, SQUASHERS)
 
 
-Spec = CellSpec | GRUSpec | RNNSpec
+@dataclass(frozen=True)
+class SLSTMSpec(_Spec):
+    """The sLSTM of the xLSTM (Beck et al. 2024, "xLSTM: Extended Long Short-Term Memory", equations 8 to 17), one head.
+
+    Exponential gates: with i~, f~, g~, o~ of ``W x + U h + b`` and log f = f~, or log sigmoid(f~),
+    ``m = max(log f + m, i~)``, ``i = exp(i~ - m)``, ``f = exp(log f + m_before - m)``, ``c = f c + i a(g~)``,
+    ``n = f n + i``, ``h = sigmoid(o~) c / n``. Where n = 0, before the first step, m = i~.
+
+    m is the scale in which c and n are kept; h does not depend on it. Gradients take it as a constant, which is exact for
+    losses of h and of what states say without their scale, c / n and log n + m; of the last m none is taken.
+
+    forget_gate : "exp" or "sigmoid"; activation : of g, as CellSpec's input_activation; recurrent_activation : of o
+    """
+
+    forget_gate: str = "exp"
+    activation: str = "tanh"
+    recurrent_activation: str = "sigmoid"
+
+    kind: ClassVar[str] = "SLSTM"
+    state_names: ClassVar[tuple[str, ...]] = ("h", "c", "n", "m")
+    weights: ClassVar[dict[str, tuple[int, int]]] = {"W_ih": (4, 2), "W_hh": (4, 2), "b": (4, 1)}
+
+    def __post_init__(self) -> None:
+        _validate.choice("forget_gate", self.forget_gate, ("exp", "sigmoid"))
+        _validate.choice("activation", self.activation, SQUASHERS)
+        _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
+
+
+Spec = CellSpec | GRUSpec | RNNSpec | SLSTMSpec
 
 # Greff et al. 2017 take parts away from the LSTM with peepholes; "lstm" is without (their NP), "1997" without a forget gate
 # too (Hochreiter and Schmidhuber). In "elysium" x passes through the gates alone: our reading of that name's one sentence.
@@ -145,7 +179,7 @@ VARIANTS = {
 }
 
 
-_BY_NAME: dict[str, Spec] = {**VARIANTS, "gru": GRUSpec(), "rnn": RNNSpec()}
+_BY_NAME: dict[str, Spec] = {**VARIANTS, "gru": GRUSpec(), "rnn": RNNSpec(), "slstm": SLSTMSpec()}
 NAMES = tuple(_BY_NAME)
 
 
@@ -155,7 +189,7 @@ def spec(cell: Any, name: str = "cell") -> Spec:
         return cell
     if isinstance(cell, str) or cell is None:
         return _BY_NAME[_validate.choice(name, cell, NAMES)]
-    raise TypeError(f"{name} must be a name or a CellSpec, GRUSpec or RNNSpec, not {type(cell).__name__}")
+    raise TypeError(f"{name} must be a name or a CellSpec, GRUSpec, RNNSpec or SLSTMSpec, not {type(cell).__name__}")
 
 
 def gates(spec: CellSpec) -> str:

@@ -13,7 +13,7 @@ from . import _threads, _validate, cells
 from ._validate import Array
 from ._workspace import aligned_empty, borrow, give_back
 from .cells import Spec
-from .jitting import LSTMState, RNNState, Step, zero_state
+from .jitting import LSTMState, RNNState, SLSTMState, Step, zero_state
 
 if TYPE_CHECKING:
     from .backend import step
@@ -27,6 +27,7 @@ __all__ = [
     "RNNGradients",
     "RNNOutput",
     "RNNState",
+    "SLSTMState",
     "Tape",
     "jit",
     "lstm",
@@ -126,7 +127,7 @@ class RNNOutput(NamedTuple):
     """Result of `rnn`.
 
     y : (N, T, H)  output of every step; read-only if there is a tape, which refers to it
-    states : tuple of (N, H)  h, and c where the cell has one, after the last step
+    states : tuple of (N, H)  h, and what else the cell has, such as c, after the last step
     tape : what `rnn_backward` needs, or None
     """
 
@@ -197,7 +198,7 @@ def pack(
 
 def jit(
     weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
-) -> tuple[Step, Any, LSTMState | RNNState]:
+) -> tuple[Step, Any, LSTMState | RNNState | SLSTMState]:
     """Return ``(step, params, state)`` to run the layer a step at a time inside of ``@njit`` functions.
 
     ``step(params, state, x, y)`` brings one sequence one step on: x (I,) is read, y (H,) and the states are written, with
@@ -214,8 +215,8 @@ def jit(
     params : namedtuple of arrays
         In the layout of this machine's vectors and this version of numlstm; a copy or a pickled one is as good, here and in
         other processes. To keep them for longer, keep the weights.
-    state : LSTMState, or RNNState for a GRU or simple RNN
-        Zeros: h (H,), and c (H,). One for each sequence: ``state.copy()`` is another.
+    state : LSTMState, or RNNState for a GRU or simple RNN, or SLSTMState
+        Zeros: h (H,), and what else the cell has. One for each sequence: ``state.copy()`` is another.
 
     Raises
     ------
@@ -316,11 +317,12 @@ def rnn(
     weights : tuple of arrays, or what `pack` returned for this cell
         Of x's dtype, with a block of H rows for each gate that has weights. LSTM family: W_ih (G H, I), W_hh (G H, H),
         b (G H,), gates in the order i, f, g, o, and with peepholes p, those of i, f and o. "gru": W_ih (3H, I),
-        W_hh (3H, H), b (3H,), b_hn (H,), gates r, z, n. "rnn": W_ih (H, I), W_hh (H, H), b (H,).
-    states : (h, c) or (h,), (N, H) each, optional
+        W_hh (3H, H), b (3H,), b_hn (H,), gates r, z, n. "rnn": W_ih (H, I), W_hh (H, H), b (H,). "slstm": as the LSTM.
+    states : (h, c), (h,) or (h, c, n, m), (N, H) each, optional
         Before the first step; zeros if left out, or for None among them.
-    cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec` or `numlstm.RNNSpec`
-        A name of `numlstm.cells.VARIANTS`, "gru" or "rnn"; or a cell by its parts. Each is compiled at its first use.
+    cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec`, `numlstm.RNNSpec` or `numlstm.SLSTMSpec`
+        A name of `numlstm.cells.VARIANTS`, "gru", "rnn" or "slstm"; or a cell by its parts. Each is compiled at its first
+        use.
     lengths, tape, recompute : as for `lstm`
 
     Returns
@@ -340,12 +342,9 @@ def rnn(
     given = (None,) * spec.states if states is None else states
     if not isinstance(given, (tuple, list)) or len(given) != spec.states:
         came = f"{len(given)} items" if isinstance(given, (tuple, list)) else type(given).__name__
-        raise TypeError(f"states must be a tuple of {spec.states}, ({', '.join(_STATES[: spec.states])}), not {came}")
+        raise TypeError(f"states must be a tuple of {spec.states}, ({', '.join(spec.state_names)}), not {came}")
     named = [(f"states[{i}]", state) for i, state in enumerate(given)]
     return RNNOutput(*_forward(spec, x, weights, named, lengths, tape, recompute))
-
-
-_STATES = ("h", "c")
 
 
 def _states(

@@ -40,10 +40,23 @@ class RNNState(NamedTuple):
         return copy.deepcopy(self)
 
 
+class SLSTMState(NamedTuple):
+    """States of one sequence for `step`, of an sLSTM, zeros before its first: h, c, n, m (H,)."""
+
+    h: Array
+    c: Array
+    n: Array
+    m: Array
+
+    def copy(self) -> "SLSTMState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
 class ModelState(NamedTuple):
     """State of one sequence for `step`, of a model.
 
-    layers : tuple of the layers' states, `Dropout` left out: LSTMState, RNNState, or () for a layer without
+    layers : tuple of the layers' states, `Dropout` left out: LSTMState, RNNState, SLSTMState, or () for a layer without
     outputs : tuple of (C,)  what each of these layers but the last hands on; a step overwrites it and reads nothing older
     """
 
@@ -68,7 +81,7 @@ class Part(NamedTuple):
 
 def zero_state(states: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Return a layer's state before the first step."""
-    kinds: tuple[Any, ...] = tuple, RNNState, LSTMState
+    kinds: dict[int, Any] = {0: tuple, 1: RNNState, 2: LSTMState, 4: SLSTMState}
     return kinds[states](*(np.zeros(shape, dtype) for _ in range(states)))
 
 

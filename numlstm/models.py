@@ -436,9 +436,9 @@ class Sequential:
         """Return every gate and state of each recurrent layer at each step, from one forward pass that keeps them.
 
         An LSTM has the gates i, f, o, the cell's input g and the states c and h; a variant only those of them that it has,
-        f too where it is 1 - i. A GRU has r, z, n and h, a SimpleRNN h. Gates are as they are behind their activations. All
-        are of the step of x with the same number, also where a layer goes backwards. Dropout is not at work; stateful layers
-        begin with zeros, and keep what they had. `numlstm.plot.gates` draws it.
+        f too where it is 1 - i. A GRU has r, z, n and h, a SimpleRNN h, an SLSTM i, f, g, o, c, n, m and h. Gates are as
+        they are behind their activations. All are of the step of x with the same number, also where a layer goes backwards.
+        Dropout is not at work; stateful layers begin with zeros, and keep what they had. `numlstm.plot.gates` draws it.
 
         Parameters
         ----------

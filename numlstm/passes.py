@@ -122,7 +122,7 @@ class RecurrentRun(Run):
     def traces(self) -> dict[str, dict[str, Array]]:
         assert self._steps is not None
         found = {**self._sweep.kept(), "h": self._steps}
-        return {"": {name: self._in_order(found[name]) for name in "ifgorznch" if name in found}}
+        return {"": {name: self._in_order(array) for name, array in found.items()}}
 
     def _in_order(self, found: Array) -> Array:
         """Return what there is of each step (N, T, H) in order of the steps of x, with 0 past the lengths."""

@@ -3,7 +3,7 @@
 import numpy as np
 import reference
 
-from numlstm import CellSpec, GRUSpec, RNNSpec, cells, functional
+from numlstm import CellSpec, GRUSpec, RNNSpec, SLSTMSpec, cells, functional
 
 SPECS = {
     **cells.VARIANTS,
@@ -13,6 +13,8 @@ SPECS = {
     "gru of other shapes": GRUSpec("relu", "hard_sigmoid"),
     "rnn": RNNSpec(),
     "rnn relu": RNNSpec("relu"),
+    "slstm": SLSTMSpec(),
+    "slstm sigmoid": SLSTMSpec("sigmoid", "relu", "hard_sigmoid"),
 }
 
 
@@ -22,6 +24,9 @@ def textbook(spec):
         return reference.GRU(), {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
     if isinstance(spec, RNNSpec):
         return reference.SimpleRNN(), {"activation": spec.activation}
+    if isinstance(spec, SLSTMSpec):
+        options = {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
+        return reference.SLSTM(spec.forget_gate), options
     squash = {"linear"} ^ {spec.input_activation, spec.output_activation, "linear"} or {"linear"}
     (activation,) = squash
     inner, outer = ("linear" if a == "linear" else "tanh" for a in (spec.input_activation, spec.output_activation))
@@ -51,6 +56,9 @@ class Made:
         self.dy = rng.standard_normal((batch, steps, hidden)).astype(dtype)
         states = rng.standard_normal((2, self.spec.states, batch, hidden)).astype(dtype)
         self.states, self.dstates = tuple(states[0]), tuple(states[1])
+        if isinstance(self.spec, SLSTMSpec):
+            self.states[2][1:] = 1 + np.abs(self.states[2][1:])  # n is a sum of exponentials
+            self.states[1][0] = self.states[2][0] = 0  # as at the start
 
     def run(self, **options):
         return functional.rnn(self.x, tuple(self.weights.values()), self.states, cell=self.spec, **options)

@@ -8,9 +8,9 @@ import numpy as np
 from problem import SEED, Shape
 from worker import Task
 
-from numlstm.cells import VARIANTS, CellSpec, GRUSpec, RNNSpec, gates
+from numlstm.cells import VARIANTS, CellSpec, GRUSpec, RNNSpec, SLSTMSpec, gates
 
-Spec = CellSpec | GRUSpec | RNNSpec
+Spec = CellSpec | GRUSpec | RNNSpec | SLSTMSpec
 CELLS: dict[str, Spec] = {
     **VARIANTS,
     "lstm, hard_sigmoid": CellSpec(recurrent_activation="hard_sigmoid"),
@@ -19,13 +19,15 @@ CELLS: dict[str, Spec] = {
     "gru, hard_sigmoid": GRUSpec(recurrent_activation="hard_sigmoid"),
     "rnn": RNNSpec(),
     "rnn, relu": RNNSpec("relu"),
+    "slstm": SLSTMSpec(),
+    "slstm, sigmoid": SLSTMSpec("sigmoid"),
 }
 IN_TORCH = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "rnn, relu": "RNN"}
 
 
 # --- flops, as kernels/elementary.py and kernels/cells.py write them; a comparison counts as one, a multiply-add as two ---
 
-VALUE = {"sigmoid": 22, "tanh": 25, "hard_sigmoid": 4, "relu": 1, "linear": 0}
+VALUE = {"sigmoid": 22, "tanh": 25, "hard_sigmoid": 4, "relu": 1, "linear": 0, "exp": 22, "log_sigmoid": 37}
 SLOPE = {"sigmoid": 2, "tanh": 2, "hard_sigmoid": 2, "relu": 1, "linear": 0}
 
 
@@ -49,6 +51,10 @@ def flops(spec: Spec, shape: Shape) -> Flops:
     gate, slope = VALUE[spec.recurrent_activation], SLOPE[spec.recurrent_activation]
     if isinstance(spec, GRUSpec):
         return Flops(products, 2 * gate + VALUE[spec.activation] + 5, 2 * slope + SLOPE[spec.activation] + 14)
+    if isinstance(spec, SLSTMSpec):
+        of_f = spec.forget_gate == "sigmoid"
+        forward = 2 * VALUE["exp"] + VALUE[spec.activation] + gate + of_f * VALUE["log_sigmoid"] + 14
+        return Flops(products, forward, SLOPE[spec.activation] + slope + of_f * (VALUE["exp"] + 5) + 19)
     count = len(gates(spec)) - 1
     more = 2 * count * spec.peepholes + (spec.forget_gate == "coupled")
     values = VALUE[spec.input_activation] + VALUE[spec.output_activation]
@@ -163,7 +169,7 @@ class Loop(_Torch):
 
     def _call(self, given: CellProblem, leaves: dict[str, Any]) -> Callable[[], Any]:
         spec = given.spec
-        step = _gru if isinstance(spec, GRUSpec) else _rnn if isinstance(spec, RNNSpec) else _lstm
+        step = _LOOPS[type(spec)]
         return lambda: step(self._torch, spec, **leaves)
 
 
@@ -259,4 +265,23 @@ def _rnn(torch, spec, x, W_ih, W_hh, b):
     return torch.stack(ys, 1)
 
 
+def _slstm(torch, spec, x, W_ih, W_hh, b):
+    hidden = W_hh.shape[1]
+    squash, gate = (_activation(torch, name) for name in (spec.activation, spec.recurrent_activation))
+    log_f = torch.nn.functional.logsigmoid if spec.forget_gate == "sigmoid" else lambda z: z
+    projected, U = x @ W_ih.T + b, W_hh.T
+    h = c = n = m = torch.zeros(x.shape[0], hidden)
+    ys = []
+    for t in range(x.shape[1]):
+        z_i, z_f, z_g, z_o = torch.addmm(projected[:, t], h, U).split(hidden, 1)
+        left = log_f(z_f) + m
+        m = z_i.detach() if t == 0 else torch.maximum(left, z_i).detach()
+        i, f = torch.exp(z_i - m), torch.exp(left - m)
+        c, n = f * c + i * squash(z_g), f * n + i
+        h = gate(z_o) * c / n
+        ys.append(h)
+    return torch.stack(ys, 1)
+
+
+_LOOPS = {CellSpec: _lstm, GRUSpec: _gru, RNNSpec: _rnn, SLSTMSpec: _slstm}
 ENGINES = {"numlstm cells": Numlstm, "torch loop": Loop, "torch.nn": Layer}

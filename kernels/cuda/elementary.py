@@ -1,6 +1,6 @@
 """The elementary functions of kernels/elementary.py over scalars. A NaN is handed on by all of them."""
 
-from .machine import constant, device, exp, fma
+from .machine import constant, device, exp, fma, log1p
 
 
 @device
@@ -8,6 +8,31 @@ def sigmoid(x):
     """Return 1 / (1 + e**-x), from e**-|x|, so that small results keep their relative accuracy."""
     one, e = constant(x, 1), exp(-abs(x))
     return (e if x < constant(x, 0) else one) / (one + e)
+
+
+@device
+def log_sigmoid(x):
+    """Return the logarithm of 1 / (1 + e**-x), from e**-|x|, so that small results keep their relative accuracy."""
+    zero = constant(x, 0)
+    return (zero if x > zero else x) - log1p(exp(-abs(x)))
+
+
+@device
+def maximum(a, b):
+    """Return the greater of two, `a` where either is a NaN."""
+    return b if a < b else a
+
+
+@device
+def minimum(a, b):
+    """Return the lesser of two, `a` where either is a NaN."""
+    return b if a > b else a
+
+
+@device
+def where(condition, a, b):
+    """Return `a` where the condition holds, else `b`."""
+    return a if condition else b
 
 
 @device

@@ -4,13 +4,13 @@ Memory is addressed as a C-contiguous array and a flat offset in elements, as on
 Numba's own costs a comparison for negative ones, and a multiplication for each dimension.
 """
 
-from math import exp, sqrt, tanh
+from math import exp, log1p, sqrt, tanh
 
 from numba import cuda
 from numba.cuda import types
 from numba.cuda.extending import intrinsic
 
-__all__ = ["constant", "cuda", "device", "exp", "fma", "kernel", "load", "sqrt", "store", "tanh"]
+__all__ = ["constant", "cuda", "device", "exp", "fma", "kernel", "load", "log1p", "sqrt", "store", "tanh"]
 
 
 def kernel(threads):

@@ -8,19 +8,23 @@ import builtins
 import types
 
 from numlstm.kernels import elementary as vector_elementary
-from numlstm.kernels import simd
+from numlstm.kernels import masks, simd
 
 from . import elementary
-from .machine import constant, device, fma, load, tanh
+from .machine import constant, device, exp, fma, load, tanh
 
 _TWINS = {
     simd.constant: constant,
     simd.fma: fma,
     simd.load: load,
+    simd.maximum: elementary.maximum,
+    simd.minimum: elementary.minimum,
+    masks.where: elementary.where,
+    vector_elementary.exp: exp,
     vector_elementary.tanh: tanh,
     **{
         getattr(vector_elementary, name): getattr(elementary, name)
-        for name in ("hard_sigmoid", "hard_sigmoid_slope", "positive", "relu", "sigmoid")
+        for name in ("hard_sigmoid", "hard_sigmoid_slope", "log_sigmoid", "positive", "relu", "sigmoid")
     },
 }
 _PLAIN = (int, float, str)

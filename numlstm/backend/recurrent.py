@@ -198,14 +198,14 @@ class Recurrent:
         parallel.forward(*self._now(), self._product, *steps, cell, x, first, self._h, y, last, *work)
 
     def kept(self) -> dict[str, Array]:
-        """Return what the last forward pass with `keep` left of all steps by name: gates and c, (N, T, H) each.
+        """Return what the last forward pass with `keep` left of all steps: gates, then states by name, (N, T, H) each.
 
         Views; of a ragged batch copies, in which anything lies past the lengths.
         """
         kind, hidden = self._kind.cell, self._sizes[3]
-        found = {name: self._z[:, :, slot, :hidden] for slot, name in enumerate(kind.kept) if name}
-        if kind.states and not kind.h_is_state:
-            found["c"] = self._c[:, 1:, 0, :hidden]
+        gates = sorted(filter(None, kind.kept), key="ifgorzn".find)
+        found = {name: self._z[:, :, kind.kept.index(name), :hidden] for name in gates}
+        found |= {name: self._c[:, 1:, k, :hidden] for k, name in enumerate(kind.state_names) if name != "h"}
         order = self._ragged[0][0]
         return {name: array[np.argsort(order)] for name, array in found.items()} if order.size else found
 

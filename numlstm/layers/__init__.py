@@ -9,10 +9,12 @@ from .gru import GRU
 from .lstm import LSTM
 from .recurrent import Recurrent
 from .simple_rnn import SimpleRNN
+from .slstm import SLSTM
 
 __all__ = [
     "GRU",
     "LSTM",
+    "SLSTM",
     "Bidirectional",
     "Dense",
     "Dropout",
@@ -25,5 +27,5 @@ __all__ = [
 ]
 
 KNOWN: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (LSTM, GRU, SimpleRNN, Bidirectional, Dense, Dropout, Embedding)
+    kind.__name__: kind for kind in (LSTM, GRU, SimpleRNN, SLSTM, Bidirectional, Dense, Dropout, Embedding)
 }

@@ -154,7 +154,8 @@ class Recurrent(Layer):
         if count == 1 and isinstance(states, np.ndarray):
             states = (states,)
         if not isinstance(states, (tuple, list)) or len(states) != count:
-            wanted = "a pair (h, c) of arrays" if count == 2 else "an array h"
+            names = self.spec.state_names
+            wanted = "an array h" if count == 1 else f"a {'pair' if count == 2 else 'tuple'} ({', '.join(names)}) of arrays"
             raise TypeError(f"initial_state must be {wanted} (N, H)")
         arrays = tuple(_validate.numeric(f"initial_state[{i}]", state, x.dtype).copy() for i, state in enumerate(states))
         for i, state in enumerate(arrays):

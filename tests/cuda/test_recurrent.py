@@ -10,8 +10,8 @@ from support import KERNELS, assert_same_bits
 SMALL = (2, 2, 2, 4)  # a tile of few threads, so that small sizes fill several blocks
 SIZES = (5, 3, 3, 9)  # no multiple of the tile's
 LENGTHS = (3, 1, 0, 2, 3)
-NAMES = ("lstm", "peephole", "nig", "nfg", "nog", "niaf", "noaf", "cifg", "1997", "elysium", "gru", "rnn")
-SHAPES = ("gates of other shapes", "no gate", "gru of other shapes", "rnn relu")
+NAMES = ("lstm", "peephole", "nig", "nfg", "nog", "niaf", "noaf", "cifg", "1997", "elysium", "gru", "rnn", "slstm")
+SHAPES = ("gates of other shapes", "no gate", "gru of other shapes", "rnn relu", "slstm sigmoid")
 ALLOWED_EPS = 20  # in units of eps * (1 + the largest element): sums of up to a hundred products
 
 

@@ -10,7 +10,7 @@ import reference
 from support import assert_same_bits
 
 import numlstm
-from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, FileFormatError, Sequential, SimpleRNN, Trainer, files
+from numlstm import GRU, LSTM, SLSTM, Bidirectional, Dense, Dropout, FileFormatError, Sequential, SimpleRNN, Trainer, files
 from numlstm._workspace import aligned_empty
 from numlstm.utils import set_random_seed
 
@@ -20,6 +20,7 @@ CELLS = {
     "cifg": (LSTM, {"variant": "cifg"}, reference.PRESETS["cifg"]),
     "gru": (GRU, {}, reference.GRU()),
     "simple": (SimpleRNN, {}, reference.SimpleRNN()),
+    "slstm": (SLSTM, {}, reference.SLSTM()),
 }
 MERGED = {
     "concat": (lambda f, b: np.concatenate([f, b], axis=-1), lambda dy, f, b: np.split(dy, 2, axis=-1)),
@@ -204,7 +205,7 @@ def test_copies_are_whole(rng, again):
 @pytest.mark.parametrize(
     "name, value, says",
     [
-        ("layer", 3, "layer must be an LSTM, GRU or SimpleRNN layer, not 3"),
+        ("layer", 3, "layer must be an LSTM, GRU, SimpleRNN or SLSTM layer, not 3"),
         ("layer", {}, "layer must be a name or an instance of Recurrent"),
         ("backward_layer", {"class": "Bidirectional", "config": {}}, "backward_layer 'Bidirectional' is unknown"),
         ("backward_layer", {"class": "GRU", "config": {"units": 3}}, "both have go_backwards=False"),
@@ -248,9 +249,17 @@ def test_the_layer_given_is_left_as_it_is(rng):
 @pytest.mark.parametrize(
     "make, error, says",
     [
-        (lambda: Bidirectional(Dense(3)), TypeError, r"layer must be an LSTM, GRU or SimpleRNN layer, not Dense\(units=3"),
+        (
+            lambda: Bidirectional(Dense(3)),
+            TypeError,
+            r"layer must be an LSTM, GRU, SimpleRNN or SLSTM layer, not Dense\(units=3",
+        ),
         (lambda: Bidirectional(LSTM), TypeError, "layer must be .*: an instance, with its arguments"),
-        (lambda: Bidirectional(LSTM(3), backward_layer=3), TypeError, "backward_layer must be an LSTM, GRU or SimpleRNN"),
+        (
+            lambda: Bidirectional(LSTM(3), backward_layer=3),
+            TypeError,
+            "backward_layer must be an LSTM, GRU, SimpleRNN or SLSTM",
+        ),
         (lambda: Bidirectional(LSTM(3), "mean"), ValueError, "merge_mode must be one of 'concat', 'sum', 'mul', 'ave'"),
         (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "both have go_backwards=True: leave it to Bidir"),
         (

@@ -10,9 +10,10 @@ from made import SPECS, Made
 from support import assert_same_bits
 
 import numlstm
-from numlstm import GRU, LSTM, CellSpec, GRUSpec, SimpleRNN, functional
+from numlstm import GRU, LSTM, SLSTM, CellSpec, GRUSpec, SimpleRNN, SLSTMSpec, functional
 
-SINGLE = ("peephole", "gru", "rnn")  # also in float32; all others only differ in what is compiled from the same lines
+# Also in float32; all others only differ in what is compiled from the same lines.
+SINGLE = ("peephole", "gru", "rnn", "slstm sigmoid")
 NAMES = [(name, np.float64) for name in SPECS] + [(name, np.float32) for name in SINGLE]
 SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (7, 5, 20, 64)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
@@ -51,6 +52,7 @@ LAYERS = {
     "relu": lambda **options: LSTM(6, activation="relu", **options),
     "gru": lambda **options: GRU(6, **options),
     "simple": lambda **options: SimpleRNN(6, **options),
+    "slstm": lambda **options: SLSTM(6, forget_gate="sigmoid", **options),
 }
 
 
@@ -134,6 +136,8 @@ X = np.zeros((1, 4, 3))
         (lambda: CellSpec(False, "one", False, peepholes=True), ValueError, "for gates, of which this cell has none"),
         (lambda: CellSpec(False, "one", False, cell_input="h only"), ValueError, "of which this cell has none"),
         (lambda: GRUSpec(recurrent_activation="tanh"), ValueError, "recurrent_activation must be one of"),
+        (lambda: SLSTMSpec("sigmoids"), ValueError, "forget_gate must be one of 'exp', 'sigmoid'"),
+        (lambda: SLSTM(3)(X, initial_state=X[0]), TypeError, r"must be a tuple \(h, c, n, m\) of arrays \(N, H\)"),
         (lambda: LSTM(3, variant="peepholes"), ValueError, "did you mean 'peephole'"),
         (lambda: LSTM(3, variant=3), TypeError, "variant must be a name or a CellSpec, not int"),
         (lambda: LSTM(3, "relu", variant=CellSpec()), ValueError, "which says its activations"),

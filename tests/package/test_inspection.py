@@ -7,7 +7,7 @@ from support import assert_same_bits
 from training import central_differences, relative_error
 
 import numlstm
-from numlstm import GRU, LSTM, Bidirectional, CellSpec, Dense, Dropout, Embedding, Sequential, SimpleRNN
+from numlstm import GRU, LSTM, SLSTM, Bidirectional, CellSpec, Dense, Dropout, Embedding, Sequential, SimpleRNN
 from numlstm.utils import set_random_seed
 
 CELLS = {
@@ -18,9 +18,19 @@ CELLS = {
     ),
     "gru": (lambda **more: GRU(9, **more), reference.GRU()),
     "rnn": (lambda **more: SimpleRNN(9, **more), reference.SimpleRNN()),
+    "slstm": (lambda **more: SLSTM(9, forget_gate="sigmoid", **more), reference.SLSTM("sigmoid")),
 }
 CELLS = {name: made for name, made in CELLS.items() if name in (*numlstm.cells.NAMES, "no gate")}
-NAMES = {"nig": "fgoch", "nfg": "igoch", "1997": "igoch", "nog": "ifgch", "no gate": "gch", "gru": "rznh", "rnn": "h"}
+NAMES = {
+    "nig": "fgoch",
+    "nfg": "igoch",
+    "1997": "igoch",
+    "nog": "ifgch",
+    "no gate": "gch",
+    "gru": "rznh",
+    "rnn": "h",
+    "slstm": "ifgocnmh",
+}
 
 
 def _by_the_textbook(layer, cell, x):

@@ -49,7 +49,7 @@ def test_steps_have_the_bits_of_the_whole(make_layer, inputs, hidden, dtype, com
 
 
 @pytest.mark.parametrize("hidden", [19, 64, 200])
-@pytest.mark.parametrize("cell", ["peephole", "gru", "rnn"])
+@pytest.mark.parametrize("cell", ["peephole", "gru", "rnn", "slstm"])
 def test_other_cells(rng, cell, hidden):
     spec, inputs = cells.spec(cell), 5
     weights = [

@@ -11,7 +11,7 @@ import pytest
 from numba.core.errors import TypingError
 from support import assert_same_bits
 
-from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, cells, functional
+from numlstm import GRU, LSTM, SLSTM, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, cells, functional
 from numlstm.layers.dense import ACTIVATIONS
 
 step = functional.step
@@ -29,7 +29,7 @@ run_nogil = numba.njit(nogil=True)(run.py_func)
 def _recurrent(cell, units, **options):
     if cell in cells.VARIANTS:
         return LSTM(units, variant=cell, **options)
-    return {"gru": GRU, "rnn": SimpleRNN}[cell](units, **options)
+    return {"gru": GRU, "rnn": SimpleRNN, "slstm": SLSTM}[cell](units, **options)
 
 
 def _built(layers, shape, rng, dtype="float32"):

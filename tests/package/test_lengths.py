@@ -15,6 +15,7 @@ CELLS = {
     "peephole": reference.PRESETS["peephole"],
     "gru": reference.GRU(),
     "rnn": reference.SimpleRNN(),
+    "slstm": reference.SLSTM(),
 }
 NAMES = [*((name, np.float64) for name in CELLS), ("lstm", np.float32), ("gru", np.float32)]
 SIZES = [(5, 40, 6, 9), (9, 19, 20, 33), (2, 50, 3, 130), (40, 18, 3, 16)]
@@ -33,6 +34,8 @@ class Ragged:
         self.dy = rng.standard_normal((batch, steps, hidden)).astype(dtype)
         count = cells.spec(name).states
         self.states, self.dstates = (tuple(s) for s in rng.standard_normal((2, count, batch, hidden)).astype(dtype))
+        if name == "slstm":
+            self.states[2][...] = 1 + np.abs(self.states[2])  # n is a sum of exponentials
         self.lengths = rng.integers(1, steps, batch, endpoint=True) if lengths is None else np.array(lengths)
         self.past = np.arange(steps) >= self.lengths[:, np.newaxis]
         self.x[self.past] = self.dy[self.past] = np.nan

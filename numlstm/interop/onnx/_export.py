@@ -64,6 +64,8 @@ def _problems(layer: Layer, sequence_lens: bool) -> list[str]:
             problems.append("a cell without an input or output gate")
         if isinstance(way.spec, cells.CellSpec) and way.spec.forget_gate == "one":
             problems.append("a cell without a forget gate")
+        if not isinstance(way.spec, (cells.CellSpec, cells.GRUSpec, cells.RNNSpec)):
+            problems.append("no operator")
     if isinstance(layer, Bidirectional):
         forward, backward = ways
         if forward.spec != backward.spec or forward.units != backward.units or forward.go_backwards:
