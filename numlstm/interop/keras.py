@@ -44,7 +44,8 @@ def from_model(model: Any) -> Sequential:
     -------
     Sequential
         Layers have the names that they have in Keras. It is not compiled. A UserWarning says what numlstm leaves out that
-        only matters in training, such as regularizers.
+        only matters in training, such as regularizers. With mask_zero, outputs past a sequence's end are 0, where Keras
+        repeats the last.
 
     Raises
     ------
