@@ -29,6 +29,15 @@ STACKS = {
     "two": lambda k: [k.Bidirectional(k.LSTM(H), backward_layer=k.GRU(3, go_backwards=True))],
     "state": lambda k: [k.LSTM(H, return_state=True)],
     "embedding": lambda k: [k.Embedding(9, F), k.GRU(H), k.Dense(3, activation="sigmoid")],
+    "masked": lambda k: [
+        k.Embedding(9, F, mask_zero=True),
+        k.Bidirectional(k.LSTM(H, return_sequences=True)),
+        k.Dropout(0.2),
+        k.GRU(H, return_sequences=True),
+        k.Dense(4, activation="tanh"),
+        k.Bidirectional(k.SimpleRNN(3), merge_mode="mul"),
+        k.Dense(2),
+    ],
     "dense": lambda k: [k.Dense(3, activation="relu"), k.Dense(2)],
 }
 
@@ -37,8 +46,8 @@ def _keras_model(rng, name, dtype="float32"):
     keras.config.set_dtype_policy(dtype)
     layers = STACKS[name](L)
     keras.config.set_dtype_policy("float32")
-    shape = {"embedding": (None,), "dense": (F,)}.get(name, (None, F))
-    model = keras.Sequential([keras.Input(shape, dtype="int32" if name == "embedding" else dtype), *layers])
+    shape = {"embedding": (None,), "masked": (None,), "dense": (F,)}.get(name, (None, F))
+    model = keras.Sequential([keras.Input(shape, dtype="int32" if shape == (None,) else dtype), *layers])
     model.set_weights([rng.normal(size=w.shape) / 2 for w in model.get_weights()])
     return model
 
@@ -46,6 +55,8 @@ def _keras_model(rng, name, dtype="float32"):
 def _data(rng, name, dtype=np.float32):
     if name == "embedding":
         return rng.integers(0, 9, (N, T))
+    if name == "masked":
+        return np.where(np.arange(T) < [[4], [T], [1]], rng.integers(1, 9, (N, T)), 0)
     return rng.standard_normal((N, F) if name == "dense" else (N, T, F)).astype(dtype)
 
 
@@ -88,6 +99,25 @@ def test_weights_pass_between_the_two(rng, name):
     theirs.set_weights([weight * 0.5 for weight in ours.get_weights()])
     ours.set_weights(theirs.get_weights())
     _assert_close(ours.predict(x), theirs.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("loss", ["mse", "sparse_categorical_crossentropy"])
+def test_means_over_masked_steps(rng, loss):
+    """Losses, metrics and a step of training, with a target at each step and sample weights."""
+    x = _data(rng, "masked")
+    y = rng.integers(0, 2, (N, T)) if loss.startswith("sparse") else rng.standard_normal((N, T, 2))
+    layers = [L.Embedding(9, F, mask_zero=True), L.Bidirectional(L.LSTM(H, return_sequences=True)), L.Dense(2, "softmax")]
+    theirs = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+    ours = interop.keras.from_model(theirs)
+    metric = "sparse_categorical_accuracy" if loss.startswith("sparse") else "mae"
+    for model in (theirs, ours):
+        model.compile("sgd", loss, metrics=[metric])
+    weights = rng.random((N, T)).astype(np.float32)
+    want = theirs.evaluate(x, y, batch_size=N, verbose=0)
+    np.testing.assert_allclose(ours.evaluate(x, y), want, rtol=1e-5)
+    for model in (theirs, ours):
+        model.fit(x, y, batch_size=N, sample_weight=weights, verbose=0)
+    _assert_close(ours.get_weights(), theirs.get_weights())
 
 
 def test_double_precision(rng):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numlstm import GRU, LSTM, Bidirectional, Dense, Sequential, interop
+from numlstm import GRU, LSTM, Bidirectional, Dense, Embedding, Sequential, interop
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra `onnx`)")
 runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed; .ci/run installs it")
@@ -101,6 +101,10 @@ def test_all_that_onnx_does_not_have_is_named():
     )
     with pytest.raises(ValueError, match="no weights yet"):
         interop.onnx.to_model(Sequential([LSTM(3)]))
+    words = Sequential([Embedding(9, F, mask_zero=True, input_shape=(None,)), LSTM(3)])
+    with pytest.raises(ValueError, match=r"embedding \(Embedding\) with mask_zero=True, without sequence_lens$"):
+        interop.onnx.to_model(words)
+    assert [value.name for value in interop.onnx.to_model(words, sequence_lens=True).graph.input] == ["x", "sequence_lens"]
 
 
 def test_without_onnx_the_error_names_the_extra(run_python):

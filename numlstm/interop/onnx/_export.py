@@ -72,6 +72,8 @@ def _problems(layer: Layer, sequence_lens: bool) -> list[str]:
             problems.append("two layers that are more than two directions of one")
     elif ways and ways[0].go_backwards and ways[0].return_sequences and sequence_lens:
         problems.append("go_backwards=True, return_sequences=True and sequence_lens")
+    if isinstance(layer, Embedding) and layer.mask_zero and not sequence_lens:
+        problems.append("mask_zero=True, without sequence_lens")
     if not ways and not isinstance(layer, (Dense, Dropout, Embedding)):
         problems.append("no operator")
     return [f"{label} with {problem}" for problem in dict.fromkeys(problems)]
