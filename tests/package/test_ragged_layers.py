@@ -9,7 +9,7 @@ from support import assert_same_bits
 from training import Problem, relative_error
 
 import numlstm
-from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, data
+from numlstm import GRU, LSTM, SLSTM, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, data
 from numlstm.inspection import Passes
 from numlstm.optimizers import Adam
 from numlstm.utils import set_random_seed
@@ -21,6 +21,7 @@ KINDS = {
     "cifg": lambda **o: LSTM(5, variant="cifg", **o),
     "gru": lambda **o: GRU(5, **o),
     "simple": lambda **o: SimpleRNN(5, **o),
+    "slstm": lambda **o: SLSTM(5, **o),
     "backwards": lambda **o: LSTM(5, go_backwards=True, **o),
     **{
         f"both {mode}": lambda mode=mode, **o: Bidirectional(GRU(5, **o) if mode == "mul" else LSTM(5, **o), mode)

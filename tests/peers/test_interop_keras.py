@@ -35,7 +35,8 @@ STACKS = {
         k.Dropout(0.2),
         k.GRU(H, return_sequences=True),
         k.Dense(4, activation="tanh"),
-        k.Bidirectional(k.SimpleRNN(3), merge_mode="mul"),
+        k.Bidirectional(k.SimpleRNN(3, return_sequences=True), merge_mode="mul"),
+        k.LSTM(3),
         k.Dense(2),
     ],
     "dense": lambda k: [k.Dense(3, activation="relu"), k.Dense(2)],
@@ -151,16 +152,6 @@ def test_a_stateful_model_keeps_its_batch_size(rng):
     for _ in range(2):
         _assert_close(made.predict(x), model.predict(x, verbose=0, batch_size=N))
     assert interop.keras.to_model(made).input_shape == (N, T, F)
-
-
-@pytest.mark.parametrize("last", [lambda k: k.GRU(3), lambda k: k.Bidirectional(k.LSTM(3))], ids=["one way", "both ways"])
-def test_masks(rng, last):
-    layers = [L.Embedding(9, F, mask_zero=True), L.LSTM(H, return_sequences=True), last(L), L.Dense(2)]
-    model, x = keras.Sequential([keras.Input((None,), dtype="int32"), *layers]), rng.integers(1, 9, (N, T))
-    x[1, 3:] = x[2, 1:] = 0
-    made = interop.keras.from_model(model)
-    _assert_close(made.predict(x), model.predict(x, verbose=0))
-    _assert_close(interop.keras.to_model(made).predict(x, verbose=0), model.predict(x, verbose=0))
 
 
 def test_what_only_matters_in_training_is_left_out_with_a_warning(rng):
