@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from numlstm.kernels.cells import Cell
 
+from .elementwise import THREADS, place
+from .layer import GROUPS, digit, packed
 from .machine import cuda, device, fma, kernel, load, store
 from .product import Tile, product
-from .sweeps import GROUPS, digit, packed
 
 CHUNKS = 16  # at the most: so many parts of the sums are held in memory
-THREADS = 128  # of blocks without a product
 
 
 class WeightGradients(NamedTuple):
@@ -98,20 +98,19 @@ def weight_sums(kind: type[Cell], dtype):
     @kernel(THREADS)
     def weight_sums(gradients, add):
         parts, _, units, columns = gradients.sums.shape
-        place, size = cuda.blockIdx.x * THREADS + cuda.threadIdx.x, slots * units * columns
-        if place >= size:
+        at, size, inputs = place(), slots * units * columns, gradients.x.shape[1]
+        if at >= size:
             return
         total = dtype(0)
         for chunk in range(parts):
-            total += load(gradients.sums, chunk * size + place)
-        slot, unit, q = place // columns // units, place // columns % units, place % columns
-        inputs = columns - 1 - units
+            total += load(gradients.sums, chunk * size + at)
+        slot, unit, q = at // columns // units, at // columns % units, at % columns
         if q < inputs:
             _bring(total, add, gradients.x, digit(blocks_x, slot), units, unit, inputs, q)
         elif q == inputs:
             _bring(total, add, gradients.b, digit(blocks_b, slot), units, unit, 1, 0)
         else:
-            _bring(total, add, gradients.h, digit(blocks_h, slot), units, unit, units, q - inputs - 1)
+            _bring(total, add, gradients.h, digit(blocks_h, slot), units, unit, columns - 1 - inputs, q - inputs - 1)
 
     return weight_sums
 
@@ -135,7 +134,7 @@ def peephole_sums(kind: type[Cell], dtype):
     @kernel(THREADS)
     def peephole_sums(layer, gradients, add):
         batch, steps, units = layer.y.shape
-        unit, peephole = cuda.blockIdx.x * THREADS + cuda.threadIdx.x, cuda.blockIdx.y
+        unit, peephole = place(), cuda.blockIdx.y
         if unit >= units:
             return
         total = dtype(0)

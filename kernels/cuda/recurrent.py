@@ -1,18 +1,30 @@
-"""The passes of one recurrent layer: which kernels, with how many blocks, in which order."""
+"""The passes of one layer: which kernels, with how many blocks, in which order."""
 
 import functools
 from typing import Any, NamedTuple
 
 from numlstm.kernels.cells import cell_type
 
-from . import gradients, sweeps
-from .gradients import THREADS, WeightGradients, chunks
+from . import backward, forward, gradients, inputs
+from .elementwise import THREADS
+from .gradients import WeightGradients, chunks
+from .layer import GROUPS, Gradients, Layer
 from .product import Tile
-from .sweeps import GROUPS, Gradients, Layer
 
-__all__ = ["Gradients", "Kernels", "Layer", "Recurrent", "Tile", "WeightGradients", "chunks", "kernels"]
+__all__ = ["SWEEPS", "Dense", "Gradients", "Kernels", "Layer", "Recurrent", "Tile", "WeightGradients", "chunks", "kernels"]
 
 TILE = Tile()
+
+# How a layer goes through its steps, with the tile of a block; the first whose number of units is enough is taken. None of
+# this has been measured: the reasons are counts of bytes and launches. To come, when a GPU has shown the need: a cluster of
+# blocks that holds the weights of up to 512 units, and a cooperative grid.
+SWEEPS = {
+    # One launch: a block takes eight sequences through all steps, and reads all recurrent weights at each. Up to 128 units
+    # these are 256 KB, which the L2 cache delivers in less time than a launch takes.
+    "rows": (128, Tile(64, 4, 2, 16)),
+    # A launch a step: any number of units.
+    "steps": (None, TILE),
+}
 
 
 class Kernels(NamedTuple):
@@ -20,7 +32,9 @@ class Kernels(NamedTuple):
 
     input_product: Any
     forward_step: Any
+    forward_rows: Any
     backward_step: Any
+    backward_rows: Any
     input_gradient: Any
     weight_products: Any
     weight_sums: Any
@@ -28,66 +42,108 @@ class Kernels(NamedTuple):
 
 
 @functools.cache
-def kernels(name: str, dtype, tile: Tile = TILE) -> Kernels:
-    """Return the kernels of a cell (cells.cell_type) for float32 or float64."""
+def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = SWEEPS["rows"][1]) -> Kernels:
+    """Return the kernels of a cell (cells.cell_type) for float32 or float64.
+
+    tile : of a block, rows_tile : of one that goes through all steps
+    """
     kind = cell_type(name)
-    of_sweeps = sweeps.input_product, sweeps.forward_step, sweeps.backward_step, sweeps.input_gradient
     return Kernels(
-        *(make(kind, dtype, tile) for make in of_sweeps),
+        inputs.input_product(kind, dtype, tile),
+        forward.forward_step(kind, dtype, tile),
+        forward.forward_rows(kind, dtype, rows_tile),
+        backward.backward_step(kind, dtype, tile),
+        backward.backward_rows(kind, dtype, rows_tile),
+        inputs.input_gradient(kind, dtype, tile),
         gradients.weight_products(kind, dtype, tile),
         gradients.weight_sums(kind, dtype),
         gradients.peephole_sums(kind, dtype),
     )
 
 
+def sweep_of(units: int) -> str:
+    """Return the name of the sweep for so many hidden units."""
+    return next(name for name, (most, _) in SWEEPS.items() if most is None or units <= most)
+
+
 def _blocks(elements: int, each: int) -> int:
     return -(-elements // each)
 
 
-class Recurrent:
-    """The launches of a layer's passes, all on one stream: nothing waits, and nothing comes back to the host.
+class _Products:
+    """The launches of the products that a layer has outside of its steps, all on one stream: nothing waits for them."""
 
-    name : of the cell; dtype : numpy.float32 or numpy.float64; tile : of all products
-    """
-
-    def __init__(self, name: str, dtype, tile: Tile = TILE, stream: Any = 0) -> None:
-        self._kernels, self._tile, self._stream = kernels(name, dtype, tile), tile, stream
-        self._peepholes = len(cell_type(name).peepholes)
+    def __init__(self, name: str, dtype, tile: Tile | None, stream: Any) -> None:
+        self._tile, self._rows_tile, self._stream = tile or TILE, tile or SWEEPS["rows"][1], stream
+        self._kernels = kernels(name, dtype, self._tile, self._rows_tile)
 
     def _launch(self, kernel: str, blocks: tuple[int, ...], *arguments: Any) -> None:
+        tile = self._rows_tile if kernel.endswith("rows") else self._tile
         if all(blocks):
-            threads = THREADS if kernel.endswith("sums") else self._tile.threads
+            threads = THREADS if kernel.endswith("sums") else tile.threads
             getattr(self._kernels, kernel)[blocks, threads, self._stream](*arguments)
 
     def _tiles(self, rows: int, columns: int, groups: int = GROUPS) -> tuple[int, int]:
         """Return the blocks of a product with so many groups of columns a thread."""
         return _blocks(rows, self._tile.height), _blocks(columns, groups * self._tile.across)
 
+    def _inputs(self, cell: Any, layer: Layer) -> None:
+        batch, steps, _, units = layer.z.shape
+        self._launch("input_product", self._tiles(batch * steps, units, 1), cell, layer)
+
+    def _gradients(self, cell: Any, layer: Layer, inner: Gradients, outer: WeightGradients, add: bool) -> None:
+        batch, steps, inputs = layer.x.shape
+        self._launch("input_gradient", self._tiles(batch * steps, inputs), cell, layer, inner)
+        parts, slots, units, columns = outer.sums.shape
+        self._launch("weight_products", (*self._tiles(slots * units, columns), parts), layer, outer)
+        self._launch("weight_sums", (_blocks(slots * units * columns, THREADS),), outer, add)
+
+
+class Recurrent(_Products):
+    """The passes of a recurrent layer.
+
+    name : of the cell; dtype : numpy.float32 or numpy.float64; stream : that all launches go to
+    sweep : one of SWEEPS, None for the one that its number of units suggests; tile : of all products, in tests
+    """
+
+    def __init__(self, name: str, dtype, sweep: str | None = None, tile: Tile | None = None, stream: Any = 0) -> None:
+        super().__init__(name, dtype, tile, stream)
+        self._sweep, self._peepholes = sweep, len(cell_type(name).peepholes)
+
     def forward(self, cell: Any, layer: Layer) -> None:
         """Run the layer over time: write y, h, c and z."""
         batch, steps, units = layer.y.shape
-        self._launch("input_product", self._tiles(batch * steps, units, 1), cell, layer)
+        self._inputs(cell, layer)
+        if (self._sweep or sweep_of(units)) == "rows":
+            self._launch("forward_rows", (_blocks(batch, self._rows_tile.height),), cell, layer)
+            return
         for t in range(steps):
             self._launch("forward_step", self._tiles(batch, units, 1), cell, layer, t)
 
-    def backward(
-        self,
-        cell: Any,
-        layer: Layer,
-        inner: Gradients,
-        outer: WeightGradients,
-        add: bool,
-    ) -> None:
+    def backward(self, cell: Any, layer: Layer, inner: Gradients, outer: WeightGradients, add: bool) -> None:
         """Run the layer back through time, after `forward`, once: overwrite z, dh and dc; write dx and the weights'.
 
         add : whether to accumulate into the weights' gradients
         """
         batch, steps, units = layer.y.shape
-        for t in range(steps - 1, -2, -1):
-            self._launch("backward_step", self._tiles(batch, units), cell, layer, inner, t)
-        self._launch("input_gradient", self._tiles(batch * steps, layer.x.shape[2]), cell, layer, inner)
-        parts, slots, _, columns = outer.sums.shape
-        self._launch("weight_products", (*self._tiles(slots * units, columns), parts), layer, outer)
-        self._launch("weight_sums", (_blocks(slots * units * columns, THREADS),), outer, add)
+        if (self._sweep or sweep_of(units)) == "rows":
+            self._launch("backward_rows", (_blocks(batch, self._rows_tile.height),), cell, layer, inner)
+        else:
+            for t in range(steps - 1, -2, -1):
+                self._launch("backward_step", self._tiles(batch, units), cell, layer, inner, t)
+        self._gradients(cell, layer, inner, outer, add)
         if self._peepholes:
             self._launch("peephole_sums", (_blocks(units, THREADS), self._peepholes), layer, outer, add)
+
+
+class Dense(_Products):
+    """The passes of a dense layer before its activation: a slot of C units that is never anything but a product.
+
+    Of a Layer they take x (1, R, I), lengths (1,), which is R, and z (1, R, 1, C), the result, and later its gradient; of
+    all others the sizes, with no hidden units. cell : RNN_of_linear of W (C, I), (C, 0), b (1, C), (0,)
+    """
+
+    def __init__(self, dtype, tile: Tile | None = None, stream: Any = 0) -> None:
+        super().__init__("RNN_of_linear", dtype, tile, stream)
+
+    forward, backward = _Products._inputs, _Products._gradients

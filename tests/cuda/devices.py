@@ -12,6 +12,10 @@ def _modules():
     return {name: module for name, module in sys.modules.items() if f"{name}.".startswith(f"{_PACKAGE}.")}
 
 
+def _parts():
+    return (importlib.import_module(f"{_PACKAGE}.{name}") for name in ("recurrent", "operations"))
+
+
 class Simulator:
     """The kernels over simulator.py in the place of their machine; arrays are NumPy's."""
 
@@ -24,7 +28,7 @@ class Simulator:
         try:
             importlib.import_module(_PACKAGE)
             sys.modules[f"{_PACKAGE}.machine"] = simulator
-            self.recurrent = importlib.import_module(f"{_PACKAGE}.recurrent")
+            self.recurrent, self.operations = _parts()
         finally:
             for name in _modules():
                 del sys.modules[name]
@@ -43,7 +47,7 @@ class Gpu:
     def __init__(self):
         from numba import cuda
 
-        self._cuda, self.recurrent = cuda, importlib.import_module(f"{_PACKAGE}.recurrent")
+        self._cuda, (self.recurrent, self.operations) = cuda, _parts()
 
     def array(self, values):
         return self._cuda.to_device(np.ascontiguousarray(values))

@@ -88,6 +88,19 @@ class Memory:
         self._writes[at] = _Access(thread.block, thread, thread.block.epoch)
         self._flat[at] = value
 
+    def __getitem__(self, index):
+        return self.read(self._at(index))
+
+    def __setitem__(self, index, value):
+        self.write(self._at(index), self.dtype.type(value))
+
+    def _at(self, index):
+        """Return the flat place of an index, which must lie within the shape."""
+        index = index if isinstance(index, tuple) else (index,)
+        if len(index) != len(self.shape) or not all(0 <= i < n for i, n in zip(index, self.shape, strict=True)):
+            raise KernelError(f"index {index} of shape {self.shape}")
+        return int(np.ravel_multi_index(index, self.shape))
+
     def _check(self, at):
         if not 0 <= at < self._flat.size:
             raise KernelError(f"element {at} of {self._flat.size}")
@@ -177,7 +190,8 @@ class _Kernel:
             everybody = [thread for block in blocks for thread in block.threads if not thread.done]
 
     def _run(self, thread, arguments):
-        self._function(*arguments)
+        with np.errstate(all="ignore"):  # integers wrap around and numbers overflow without a word
+            self._function(*arguments)
         thread.done = True
 
 

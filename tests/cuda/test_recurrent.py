@@ -31,35 +31,38 @@ def assert_right(layer, results):
 @pytest.mark.parametrize("name", NAMES + SHAPES)
 def test_outputs_states_and_all_gradients_match_the_reference(rng, device, name, lengths):
     layer = Layer(rng, name, SIZES, np.float32 if lengths else np.float64, lengths)
-    assert_right(layer, layer.run(device, SMALL))
+    assert_right(layer, layer.run(device, SMALL, "steps"))
 
 
-def test_the_tile_that_is_used_matches_the_reference(rng, device):
+@pytest.mark.parametrize("sweep", ["steps", "rows"])
+def test_the_tiles_that_are_used_match_the_reference(rng, device, sweep):
     layer = Layer(rng, "lstm", (5, 1, 2, 17), np.float32)
-    assert_right(layer, layer.run(device))
+    assert_right(layer, layer.run(device, sweep=sweep))
 
 
 @pytest.mark.parametrize("name", ["peephole", "gru", "rnn"])
-def test_the_order_of_threads_and_the_tile_change_no_bit(rng, simulated, order, name):
+def test_the_order_of_threads_the_sweep_and_the_tile_change_no_bit(rng, simulated, order, name):
     layer = Layer(rng, name, (5, 2, 3, 9), np.float32, (2, 1, 2, 2, 0))
-    want = layer.run(simulated, SMALL)
-    for other in ("reverse", "random"):
+    want = layer.run(simulated, SMALL, "steps")
+    for other in ("forward", "reverse", "random"):
         order(other)
-        assert_same_bits(layer.run(simulated, SMALL), want)
-    assert_same_bits(layer.run(simulated, (4, 2, 1, 8)), want)
+        assert_same_bits(layer.run(simulated, SMALL, "rows"), want)
+        assert_same_bits(layer.run(simulated, SMALL, "steps"), want)
+    assert_same_bits(layer.run(simulated, (4, 2, 1, 8), "steps"), want)
 
 
+@pytest.mark.parametrize("sweep", ["steps", "rows"])
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 3, 0, 4), (3, 0, 2, 4), (0, 2, 3, 4)], ids=str)
-def test_the_smallest_sizes(rng, device, sizes):
+def test_the_smallest_sizes(rng, device, sizes, sweep):
     layer = Layer(rng, "lstm", sizes, np.float64)
-    for got, want in zip(layer.run(device, SMALL), layer.by_the_textbook(), strict=True):
+    for got, want in zip(layer.run(device, SMALL, sweep), layer.by_the_textbook(), strict=True):
         assert np.allclose(got, want, rtol=0, atol=1e-14)
 
 
 def test_gradients_of_weights_accumulate(rng, device):
     layer = Layer(rng, "peephole", (5, 2, 3, 9), np.float64)
     before = [rng.standard_normal(weight.shape) for weight in layer.cell]
-    fresh, added = layer.run(device, SMALL)[4:8], layer.run(device, SMALL, before)[4:8]
+    fresh, added = layer.run(device, SMALL)[4:8], layer.run(device, SMALL, gradients=before)[4:8]
     for one, other, start in zip(fresh, added, before, strict=True):
         assert np.array_equal(other, start.reshape(one.shape) + one)
 
@@ -67,18 +70,22 @@ def test_gradients_of_weights_accumulate(rng, device):
 def test_a_missing_barrier_is_found(rng, simulated):
     import simulator
 
-    layer = Layer(rng, "lstm", (3, 2, 5, 6), np.float32)
+    layer = Layer(rng, "lstm", (3, 2, 5, 3), np.float32)  # so small that no other barrier stands in for one
     simulator.barriers.clear()
-    layer.run(simulated, SMALL)
+    layer.run(simulated, SMALL, "rows")
     found = sorted(simulator.barriers)
-    assert len(found) == 2
+    assert [function for function, _ in found] == ["add", "add", "backward_rows", "forward_rows"]
     for barrier in found:
         simulator.without.add(barrier)
         try:
             with pytest.raises(simulator.KernelError, match=r"a race|nothing has written"):
-                layer.run(simulated, SMALL)
+                layer.run(simulated, SMALL, "rows")
         finally:
             simulator.without.clear()
+
+
+def test_the_sweep_follows_the_number_of_units(simulated):
+    assert [simulated.recurrent.sweep_of(units) for units in (1, 128, 129, 4096)] == ["rows", "rows", "steps", "steps"]
 
 
 def test_the_simulator_has_all_that_kernels_use():

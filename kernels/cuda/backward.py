@@ -1,0 +1,119 @@
+"""The steps of a recurrent layer back through time, for any cell and size: a launch for each, or one for all."""
+
+from numlstm.kernels.cells import Cell
+
+from .layer import GROUPS, digit, packed, reader, writer
+from .machine import cuda, device, kernel, load, store
+from .product import Tile, product
+from .scalar import scalar
+
+
+def _backward_tile(kind: type[Cell], dtype, tile: Tile):
+    """Return a device function (cell, layer, gradients, t, row, origin) for a block's tile from a sequence and a unit on.
+
+    It brings dh from step t + 1 to t and applies the cell's adjoint there: z of step t, what the cell kept, is overwritten
+    with the gradients of the pre-activations. With t = -1 only dh is brought to the state before the first step.
+    """
+    (first, count), slots, states = kind.h_slots, kind.slots, kind.states
+    h_is_state = kind.h_is_state
+    blocks = packed(kind.rows[1, first : first + count])
+    across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
+    backward = scalar(kind.backward)
+    read_slots, write_slots = reader(slots), writer(slots)
+    read_states, write_states = reader(states), writer(states)
+
+    @device
+    def left(arguments, row, k):
+        _, layer, t, block, _ = arguments
+        batch, steps, hidden = layer.y.shape
+        inside = row < batch
+        at = ((row * steps + t + 1) * slots + first + block) * hidden + k
+        return load(layer.z, at) if inside else dtype(0)
+
+    @device
+    def right(arguments, k, group, column):
+        cell, layer, _, block, origin = arguments
+        hidden = layer.y.shape[2]
+        unit = origin + group * across + column
+        inside = unit < hidden
+        at = (digit(blocks, block) * hidden + k) * hidden + unit
+        return load(cell.h, at) if inside else dtype(0)
+
+    add = product(tile, dtype, GROUPS, left, right, True, False)
+    sums_size = rows * GROUPS
+
+    @device
+    def backward_tile(cell, layer, gradients, t, row, origin):
+        sums = cuda.local.array(sums_size, dtype)
+        x, y = cuda.threadIdx.x % across, cuda.threadIdx.x // across
+        unit = origin + x
+        batch, steps, units = layer.y.shape
+        for i in range(sums_size):
+            store(sums, i, dtype(0))
+        for block in range(count if t + 1 < steps else 0):
+            add((cell, layer, t, block, origin), row, 0, units, sums)
+        for r in range(rows):
+            n = row + r * down + y
+            for g in range(GROUPS):
+                j = unit + g * across
+                if n < batch and j < units:
+                    length, at = load(layer.lengths, n), n * units + j
+                    # The gradient of the last state waits where it is until the last step.
+                    if t + 1 < length:
+                        store(gradients.dh, at, load(sums, r * GROUPS + g))
+                    if t < 0 and h_is_state:
+                        part = load(gradients.dc, n * states * units + j)
+                        store(gradients.dh, at, load(gradients.dh, at) + part)
+        if t < 0:
+            return
+        for n in range(row + y, min(row + height, batch), down):
+            for j in range(unit, min(unit + GROUPS * across, units), across):
+                at, dc_at = (n * steps + t) * slots * units + j, n * states * units + j
+                c_at, dh_at = (n * (steps + 1) + t) * states * units + j, n * units + j
+                if t < load(layer.lengths, n):
+                    dz, dstates = backward(
+                        cell,
+                        j,
+                        read_slots(layer.z, at, units),
+                        read_states(layer.c, c_at, units),
+                        read_states(layer.c, c_at + states * units, units),
+                        load(gradients.dh, dh_at) + load(gradients.dy, (n * steps + t) * units + j),
+                        read_states(gradients.dc, dc_at, units),
+                    )
+                    write_slots(layer.z, at, units, dz)
+                    write_states(gradients.dc, dc_at, units, dstates)
+                else:
+                    for slot in range(slots):
+                        store(layer.z, at + slot * units, dtype(0))
+
+    return backward_tile
+
+
+def backward_step(kind: type[Cell], dtype, tile: Tile):
+    """Return the kernel (cell, layer, gradients, t) that takes a layer back to step t.
+
+    Blocks: tiles of sequences, tiles of GROUPS times as many units.
+    """
+    backward_tile = _backward_tile(kind, dtype, tile)
+    width, height = GROUPS * tile.across, tile.height
+
+    @kernel(tile.threads)
+    def backward_step(cell, layer, gradients, t):
+        backward_tile(cell, layer, gradients, t, cuda.blockIdx.x * height, cuda.blockIdx.y * width)
+
+    return backward_step
+
+
+def backward_rows(kind: type[Cell], dtype, tile: Tile):
+    """Return the kernel (cell, layer, gradients) that takes a layer back through all steps. Blocks: tiles of sequences."""
+    backward_tile = _backward_tile(kind, dtype, tile)
+    width, height = GROUPS * tile.across, tile.height
+
+    @kernel(tile.threads)
+    def backward_rows(cell, layer, gradients):
+        for t in range(layer.y.shape[1] - 1, -2, -1):
+            for origin in range(0, layer.y.shape[2], width):
+                backward_tile(cell, layer, gradients, t, cuda.blockIdx.x * height, origin)
+            cuda.syncthreads()  # the next step reads what all threads wrote to z
+
+    return backward_rows

@@ -1,0 +1,79 @@
+"""A recurrent layer's arrays on the device, and how kernels read and write them."""
+
+from typing import Any, NamedTuple
+
+from .machine import device, load, store
+
+GROUPS = 4  # of columns a thread, where they are not the slots of a cell
+
+
+class Layer(NamedTuple):
+    """One layer over a batch of sequences, on the device.
+
+    x : (N, T, I); h0 : (N, H)
+    lengths : (N,) int64; past the length of a sequence y is 0 and its states stay; x may hold anything there
+    y : (N, T, H)  written: h of every step
+    h : (N, H)  holds what h0 does; overwritten with the last
+    c : (N, T+1, states, H)  the first holds the initial ones; what follows is written
+    z : (N, T, slots, H)  written: what the cell keeps
+    """
+
+    x: Any
+    h0: Any
+    lengths: Any
+    y: Any
+    h: Any
+    c: Any
+    z: Any
+
+
+class Gradients(NamedTuple):
+    """What goes back through a layer, on the device.
+
+    dy : (N, T, H)
+    dh : (N, H); dc : (N, states, H)  gradients of the last states; overwritten with those of the first
+    dx : (N, T, I)  written
+    """
+
+    dy: Any
+    dh: Any
+    dc: Any
+    dx: Any
+
+
+def packed(blocks) -> int:
+    """Return small numbers, 15 for -1, as the digits of one: a table that compiled code holds in no memory."""
+    return sum((int(block) & 15) << 4 * k for k, block in enumerate(blocks))
+
+
+@device
+def digit(table, k):
+    return table >> 4 * k & 15
+
+
+def reader(count):
+    """Return a device function (array, at, step): the tuple of `count` elements, `step` apart from `at` on."""
+    if count == 0:
+        return device(lambda array, at, step: ())
+    rest, last = reader(count - 1), count - 1
+    return device(lambda array, at, step: (*rest(array, at, step), load(array, at + last * step)))
+
+
+def writer(count):
+    """Return a device function (array, at, step, elements) that writes what a `reader` reads."""
+    rest, last = writer(count - 1) if count > 1 else None, count - 1
+
+    @device
+    def write_one(array, at, step, elements):
+        store(array, at, elements[0])
+
+    @device
+    def write(array, at, step, elements):
+        rest(array, at, step, elements)
+        store(array, at + last * step, elements[last])
+
+    @device
+    def write_none(array, at, step, elements):
+        pass
+
+    return write_none if count == 0 else write_one if count == 1 else write
