@@ -38,8 +38,8 @@ def embedding_step(table: Array) -> Any:
 def batch_step(params: Any, states: Any, x: Array, y: Array) -> Any:
     """Return kernels.stream.stream compiled for arguments of these types.
 
-    That is the function behind Numba's dispatcher, which would look at the types of all in the tuples, for 8 microseconds. Here
-    nothing is checked any more.
+    That is the function behind Numba's dispatcher, which would look at the type of each array, for 8 microseconds in all.
+    Nothing is checked any more.
     """
     signature = tuple(numba.typeof(argument) for argument in (params, states, x, y))
     stream.compile(signature)
