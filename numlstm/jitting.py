@@ -129,7 +129,7 @@ def _part(layer: Any) -> Part:
     from .layers import Dense, Embedding
 
     if isinstance(layer, Embedding):
-        return Part(backend.embedding_step(layer.parameters["table"]), 0, layer.output_dim)
+        return Part(backend.embedding_step(layer.parameters["table"], int(layer.mask_zero)), 0, layer.output_dim)
     if isinstance(layer, Dense):
         W, b = layer.parameters["W"], layer.parameters.get("b")
         return Part(backend.dense_step(W, b, layer.activation), 0, layer.units)

@@ -26,6 +26,7 @@ class Stream:
         parts = jitting.parts(model)
         self._dtype, self._first = model.dtype, model.layers[0]
         self._indices = isinstance(self._first, Embedding)
+        self._no_zero = getattr(self._first, "mask_zero", False)
         self._params = backend.chain_step(part.params for part in parts)
         self._state = jitting.state_of(parts, model.dtype, (batch,))
         self._x_shape: tuple[int, ...] = (batch,) if self._indices else (batch, _features(model))
@@ -81,6 +82,8 @@ class Stream:
             x = self._first.cast([x_t], self._dtype, "x_t").reshape(())
         else:
             x = self._first.cast(x_t, self._dtype, "x_t")
+        if self._no_zero and not x.all():
+            raise ValueError("x_t must not be 0: with mask_zero=True it stands for no number")
         shape = self._shapes.get(x.shape)
         if shape is None:
             names = ", ".join(f"{name}={size}" for name, size in zip("NF", self._x_shape, strict=False))

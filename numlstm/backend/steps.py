@@ -30,9 +30,9 @@ def dense_step(W: Array, b: Array | None, activation: str) -> Any:
     return chain.stamped(f"Dense_of_{activation}", passes.panels, np.zeros(len(W), W.dtype) if b is None else b.copy())
 
 
-def embedding_step(table: Array) -> Any:
-    """Return the parameters of an embedding, table (V, C)."""
-    return chain.stamped("Embedding", table.copy())
+def embedding_step(table: Array, first: int) -> Any:
+    """Return the parameters of an embedding, table (V, C), of numbers from `first` on."""
+    return chain.stamped(f"Embedding_of_{first}", table.copy())
 
 
 def batch_step(params: Any, states: Any, x: Array, y: Array) -> Any:

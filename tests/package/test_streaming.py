@@ -89,6 +89,15 @@ def test_integers(rng):
             one(bad)
     with pytest.raises(ValueError, match=re.escape("x_t must be whole numbers, but x_t[0] is 0.5")):
         one(0.5)
+    masked = _model([Embedding(11, 6, mask_zero=True), GRU(8), Dense(3)], (None,))
+    x[0, 3:], x[1] = 0, x[1] % 10 + 1
+    x[0, :3] += x[0, :3] == 0
+    both = masked.stream(2)
+    for t in range(3):
+        y = both(x[:, t])
+    assert_same_bits(y[0], masked.predict(x)[0])
+    with pytest.raises(ValueError, match="x_t must not be 0: with mask_zero=True it stands for no number"):
+        both(x[:, 3])
 
 
 def test_a_model_that_takes_no_sequences(rng):
