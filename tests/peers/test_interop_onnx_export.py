@@ -55,16 +55,31 @@ RAGGED = ("lstm", "gru", "simple", "concat", "sum", "states", "embedding", "cifg
 
 @pytest.mark.parametrize("name", RAGGED)
 def test_sequence_lens(rng, name):
-    """A sequence with its length gives what it gives cut, and zeros past it where recurrent layers come last."""
+    """As `predict` with these lengths; past them only recurrent layers are 0 in ONNX."""
     model, x = layers_of(rng, name)
     proto = interop.onnx.to_model(model, sequence_lens=True)
     lengths = np.array([T, 1, 4], np.int32)
-    results = [_run(proto, x=x, sequence_lens=lengths), interop.onnx.Backend.run_model(proto, [x, lengths])._asdict()]
-    for got in results:
-        for i, length in enumerate(lengths):
-            want = model.predict(x[i : i + 1, :length])
-            for ours, theirs in zip(want if isinstance(want, list) else [want], got.values(), strict=True):
-                np.testing.assert_allclose(theirs[i, :length] if ours.ndim == 3 else theirs[i], ours[0], **CLOSE)
+    want = model.predict(x, lengths=lengths)
+    for got in (_run(proto, x=x, sequence_lens=lengths).values(), interop.onnx.Backend.run_model(proto, [x, lengths])):
+        for ours, theirs in zip(want if isinstance(want, list) else [want], got, strict=True):
+            for row, length in enumerate(lengths):
+                part = slice(None, length) if ours.ndim == 3 else ...
+                np.testing.assert_allclose(theirs[row][part], ours[row][part], **CLOSE)
+    if "state" not in name:
+        back = interop.onnx.from_model(proto)
+        np.testing.assert_allclose(back.predict(x, lengths=lengths), want, rtol=1e-6, atol=1e-6)
+
+
+def test_an_embedding_counts_the_steps(rng):
+    model = Sequential([Embedding(9, F, mask_zero=True), Bidirectional(LSTM(H, return_sequences=True)), GRU(3)])
+    x = rng.integers(1, 9, (3, T))
+    x[1, 3:] = x[2, 1:] = 0
+    want = model.predict(x)
+    proto = interop.onnx.to_model(model)
+    np.testing.assert_allclose(_run(proto, x=x)["y"], want, **CLOSE)
+    np.testing.assert_allclose(interop.onnx.Backend.run_model(proto, [x]).y, want, **CLOSE)
+    model.layers[0].mask_zero = False
+    assert not np.allclose(want, model.predict(x), atol=1e-3)
 
 
 def test_sequence_lens_leave_zeros(rng):
@@ -95,16 +110,13 @@ def test_all_that_onnx_does_not_have_is_named():
         interop.onnx.to_model(model, sequence_lens=True)
     assert str(error.value) == (
         "ONNX cannot take over the model sequential: first (LSTM) with stateful=True; first (LSTM) with go_backwards=True, "
-        "return_sequences=True and sequence_lens; bidirectional (Bidirectional) with two layers that are more than two "
-        "directions of one; third (LSTM) with a cell without an input or output gate; lstm (LSTM) with a cell without a "
+        "return_sequences=True and sequences of different lengths; bidirectional (Bidirectional) with two layers that are "
+        "more than two directions of one; third (LSTM) with a cell without an input or output "
+        "gate; lstm (LSTM) with a cell without a "
         "forget gate"
     )
     with pytest.raises(ValueError, match="no weights yet"):
         interop.onnx.to_model(Sequential([LSTM(3)]))
-    words = Sequential([Embedding(9, F, mask_zero=True, input_shape=(None,)), LSTM(3)])
-    with pytest.raises(ValueError, match=r"embedding \(Embedding\) with mask_zero=True, without sequence_lens$"):
-        interop.onnx.to_model(words)
-    assert [value.name for value in interop.onnx.to_model(words, sequence_lens=True).graph.input] == ["x", "sequence_lens"]
 
 
 def test_without_onnx_the_error_names_the_extra(run_python):

@@ -160,7 +160,8 @@ REFUSED = {
             ("Relu", "c", "e", {}),
             ("MaxPool", "e", "y", {"kernel_shape": [1]}),
         ],
-        "LSTM with sequence_lens; LSTM with first states other than zeros; Erf; GRU with a cell that numlstm does not have, "
+        "LSTM with other sequence_lens than an input of the graph for all of its kind; "
+        "LSTM with first states other than zeros; Erf; GRU with a cell that numlstm does not have, "
         "or two of them; MaxPool",
     ),
     "clip": (
@@ -201,6 +202,7 @@ REFUSED = {
         "Softmax along another axis than the last",
     ),
     "size": ([("Shape", "x", "y", {})], "the output of something else than what the layers return"),
+    "cell state": ([LSTM_NODE, ("Squeeze", "Yc zero", "y", {})], "Squeeze of something else than what the layers return"),
     "axes": ([*SQUEEZED[:1], ("Transpose", "Y", "y", {})], "an output whose axes are F, N, D, T"),
     "no layers": ([("Identity", "x", "y", {})], "this ONNX model: it has no layers"),
     "bad activation": ([("RNN", "x W1 R1", "y", {"activations": ["Swish"]})], "RNN with activation Swish"),
@@ -219,7 +221,7 @@ def test_all_that_is_unsupported_is_named(rng, name):
 
 def test_several_inputs_or_outputs(rng):
     model, _ = onnx_models.stack(rng, "states")
-    with pytest.raises(ValueError, match="2 inputs and 5 outputs, where a model has one of each"):
+    with pytest.raises(ValueError, match="1 inputs and 5 outputs, where a model has one of each"):
         interop.onnx.from_model(interop.onnx.to_model(model, sequence_lens=True))
     with pytest.raises(TypeError, match=r"model must be an onnx.ModelProto or the path of a file, not Sequential"):
         interop.onnx.from_model(model)

@@ -29,14 +29,19 @@ class Chain:
         self._age = 0
         self._axes: dict[str, str] = {}  # of the input, by number, once they are known
         self._values: dict[str, Any] = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+        nodes = _operators.nodes_of(model)
         inputs = [value for value in model.graph.input if value.name not in self._values]
+        for value in inputs if len(inputs) == 2 else []:
+            if all(value.name not in node.proto.input or _takes_lengths(node, value.name) for node in nodes):
+                self._values[value.name] = Value("lengths")
+                inputs = [other for other in inputs if other is not value]
         outputs = [value.name for value in model.graph.output]
         if len(inputs) != 1 or len(outputs) != 1:
             self.problems.append(f"{len(inputs)} inputs and {len(outputs)} outputs, where a model has one of each")
         for value in inputs:
             self.rank = len(value.type.tensor_type.shape.dim)
             self._values[value.name] = Value("data", tuple(map(str, range(self.rank))), 0)
-        for node in _operators.nodes_of(model):
+        for node in nodes:
             self._follow(node)
         for name in outputs[:1]:
             self._finish(self._data(self._values[name], "the output"))
@@ -67,10 +72,15 @@ class Chain:
         self._values.update(zip(node.proto.output, outputs, strict=False))
 
     def _step(self, node: Node, inputs: Sequence[Any]) -> Value:
-        before = len(self.problems)
-        if node.kind in _LAYERS:
+        before, foreign = (
+            len(self.problems),
+            [value for value in inputs if isinstance(value, Value) and value.kind != "data"],
+        )
+        if foreign:
+            value = self._data(foreign[0], node.label)
+        elif node.kind in _LAYERS:
             value = _LAYERS[node.kind](self, node, inputs)
-        elif node.kind in _values.STEPS and isinstance(inputs[0], Value) and inputs[0].kind == "data":
+        elif node.kind in _values.STEPS and isinstance(inputs[0], Value):
             value = _values.STEPS[node.kind](node, *inputs)
         else:
             value = self._activate(node, inputs[0])
@@ -102,8 +112,11 @@ class Chain:
     def _check_recurrent(self, node: Node, weights: Sequence[Any], lens: Any, states: Sequence[Any]) -> None:
         if any(isinstance(array, Value) for array in weights):
             self.problems.append(f"{node.label} with weights that are computed")
-        if lens is not None:
-            self.problems.append(f"{node.label} with sequence_lens")
+        lengths = next(
+            (value for value in self._values.values() if isinstance(value, Value) and value.kind == "lengths"), None
+        )
+        if lens is not lengths:
+            self.problems.append(f"{node.label} with other sequence_lens than an input of the graph for all of its kind")
         for state in states:
             if state is not None and not (state.kind == "zeros" if isinstance(state, Value) else not state.any()):
                 self.problems.append(f"{node.label} with first states other than zeros")
@@ -253,6 +266,11 @@ class Chain:
             part.options["return_sequences"] = not value.last
             return value
         return None
+
+
+def _takes_lengths(node: Node, name: str) -> bool:
+    """Return whether a node takes this as the lengths of sequences, and as nothing else."""
+    return node.kind in _recurrent.KINDS and [i for i, given in enumerate(node.proto.input) if given == name] == [4]
 
 
 def _layer_of(spec: cells.Spec) -> tuple[Any, dict[str, Any]]:

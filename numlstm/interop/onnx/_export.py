@@ -33,8 +33,9 @@ def to_model(model: Sequential, sequence_lens: bool = False) -> onnx.ModelProto:
     model : Sequential
         Of float32 or float64; not every runtime has its operators in float64.
     sequence_lens : bool
-        Whether there is a second input, `sequence_lens` (N,) of int32: how many steps of each sequence count. Recurrent
-        layers return zeros past them, and their last states are those at the last step that counts.
+        Whether there is a second input, `sequence_lens` (N,) of int32, as `predict` has `lengths`: how many steps of each
+        sequence count. Recurrent layers return zeros past them, and their last states are those at the last of these steps.
+        Without it, an `Embedding` with mask_zero still counts the steps itself.
 
     Raises
     ------
@@ -43,7 +44,8 @@ def to_model(model: Sequential, sequence_lens: bool = False) -> onnx.ModelProto:
     """
     if not model.built or model.input_shape is None:
         raise ValueError("the model has no weights yet: give the first layer an input_shape, or show it data, first")
-    problems = [problem for layer in model.layers for problem in _problems(layer, sequence_lens)]
+    ragged = sequence_lens or getattr(model.layers[0], "mask_zero", False)
+    problems = [problem for layer in model.layers for problem in _problems(layer, ragged)]
     refuse(f"ONNX cannot take over the model {model.name}", problems)
     graph = _Graph(model, sequence_lens)
     opsets = [helper.make_opsetid("", _OPSET)]
@@ -54,7 +56,7 @@ def to_model(model: Sequential, sequence_lens: bool = False) -> onnx.ModelProto:
     return made
 
 
-def _problems(layer: Layer, sequence_lens: bool) -> list[str]:
+def _problems(layer: Layer, ragged: bool) -> list[str]:
     """Return what a layer has that its operator has not."""
     label, problems = f"{layer.name} ({type(layer).__name__})", []
     ways = _ways(layer)
@@ -70,10 +72,8 @@ def _problems(layer: Layer, sequence_lens: bool) -> list[str]:
         forward, backward = ways
         if forward.spec != backward.spec or forward.units != backward.units or forward.go_backwards:
             problems.append("two layers that are more than two directions of one")
-    elif ways and ways[0].go_backwards and ways[0].return_sequences and sequence_lens:
-        problems.append("go_backwards=True, return_sequences=True and sequence_lens")
-    if isinstance(layer, Embedding) and layer.mask_zero and not sequence_lens:
-        problems.append("mask_zero=True, without sequence_lens")
+    elif ways and ways[0].go_backwards and ways[0].return_sequences and ragged:
+        problems.append("go_backwards=True, return_sequences=True and sequences of different lengths")
     if not ways and not isinstance(layer, (Dense, Dropout, Embedding)):
         problems.append("no operator")
     return [f"{label} with {problem}" for problem in dict.fromkeys(problems)]
@@ -92,7 +92,7 @@ class _Graph:
         self._model, self._dtype = model, helper.np_dtype_to_tensor_dtype(model.dtype)
         self._nodes: list[onnx.NodeProto] = []
         self._arrays: list[onnx.TensorProto] = []
-        self._lens = "sequence_lens" if sequence_lens else ""
+        self._lens = self._given = "sequence_lens" if sequence_lens else ""
         self._states: list[str] = []
         self._last = "x"
         for layer in model.layers:
@@ -101,6 +101,7 @@ class _Graph:
                 self._dense(layer)
             elif isinstance(layer, Embedding):
                 self._last = self._node("Gather", [self._array("table", layer.parameters["table"]), "x"])
+                self._lens = self._counted() if layer.mask_zero and not sequence_lens else self._lens
             elif not isinstance(layer, Dropout):
                 self._recurrent(layer)
 
@@ -111,8 +112,8 @@ class _Graph:
         first = onnx.TensorProto.INT64 if isinstance(model.layers[0], Embedding) else self._dtype
         sizes = ["T" if size is None else size for size in model.input_shape or ()]
         inputs = [value("x", first, ["N", *sizes])]
-        if self._lens:
-            inputs.append(value(self._lens, onnx.TensorProto.INT32, ["N"]))
+        if self._given:
+            inputs.append(value(self._given, onnx.TensorProto.INT32, ["N"]))
         sizes = ["T" if size is None else size for size in model.output_shape or ()]
         outputs = [value("y", self._dtype, ["N", *sizes])]
         outputs += [value(name, self._dtype, ["N", None]) for name in self._states]
@@ -129,6 +130,12 @@ class _Graph:
         if all(tensor.name != name for tensor in self._arrays):
             self._arrays.append(onnx.numpy_helper.from_array(np.array(value, order="C"), name))
         return name
+
+    def _counted(self) -> str:
+        """Return the lengths of sequences that are filled up with zeros."""
+        some = self._node("Cast", ["x"], to=onnx.TensorProto.BOOL)
+        ones = self._node("Cast", [some], to=onnx.TensorProto.INT32)
+        return self._node("ReduceSum", [ones, self._array("steps", np.array([1]))], keepdims=0)
 
     def _dense(self, layer: Dense) -> None:
         self._last = self._node("MatMul", [self._last, self._array("kernel", layer.parameters["W"].T)])

@@ -16,7 +16,8 @@ def from_model(model: onnx.ModelProto | str | os.PathLike[str]) -> Sequential:
 
     Those are LSTM, GRU and RNN nodes with what numlstm's cells have, Gather from a table, MatMul or Gemm with Add and
     activations behind, and the Transpose, Squeeze, Reshape, Gather, Slice and Concat nodes between them that change the
-    order of axes, pass on the last step, or bring both directions together; first states may be zeros. `Backend` runs any
+    order of axes, pass on the last step, or bring both directions together; first states may be zeros. A second input of
+    the graph may be the sequence_lens of all recurrent nodes: they become the `lengths` of `predict`. `Backend` runs any
     graph of the nodes that it knows.
 
     Parameters

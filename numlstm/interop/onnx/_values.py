@@ -14,7 +14,8 @@ from ._operators import Node
 class Value:
     """What stands for an array that depends on the input.
 
-    kind : "data", what the layers so far return; "size", something of a shape; "zeros"; "other"; "unknown", behind a problem
+    kind : "data", what the layers so far return; "size", something of a shape; "zeros"; "lengths", of sequences, an
+        input of the graph; "other"; "unknown", behind a problem
     axes : of data, by letters: N, T, D for directions and layers, F; those of the graph's input are numbers until known
     age : how many layers there were, and steps taken from sequences, when it arose
     ends : what a recurrent node returned: of which layers and directions, as (part, direction); None for what is behind it
