@@ -139,6 +139,9 @@ class _Chain(torch.fx.Interpreter):
                 return self._activate(name, args[1] if len(args) > 1 else kwargs.get("dim", -1), name)
             if name == "contiguous":
                 return first
+            if name == "dropout":
+                self._check_data(first, name)
+                return self._add(Part(Dropout, {"rate": args[1] if len(args) > 1 else kwargs.get("p", 0.5)}))
         return self._problem(f"{name}()")
 
     def _item(self, value: _Value, index: Any) -> Any:

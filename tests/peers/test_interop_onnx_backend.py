@@ -126,6 +126,18 @@ def test_a_node_is_the_textbook(rng, name, direction, lengths, layout, dtype):
         np.testing.assert_allclose(ours, theirs, **CLOSE[dtype])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_computed_in_single(rng, kind):
+    blocks = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
+    shapes = (T, N, F), (1, blocks * H, F), (1, blocks * H, H)
+    arrays = [rng.uniform(-1, 1, shape).astype(np.float16) for shape in shapes]
+    node = helper.make_node(kind, ["X", "W", "R"], ["Y", "Y_h"], hidden_size=H)
+    single = interop.onnx.Backend.run_node(node, [array.astype(np.float32) for array in arrays])
+    for got, want in zip(interop.onnx.Backend.run_node(node, arrays), single, strict=True):
+        assert got.dtype == np.float16
+        np.testing.assert_array_equal(got, want.astype(np.float16))
+
+
 # --- against ONNX Runtime: what numlstm's cells do not have ---
 
 THREE = ["HardSigmoid", "Softsign", "ScaledTanh"]

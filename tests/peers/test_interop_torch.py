@@ -53,6 +53,14 @@ def _squeezed(self, x, state):
     return self.fc(self.rnn(x)[1].squeeze(0))
 
 
+def _unpacked_sizes(self, x, state):
+    batch, _steps, _features = x.shape
+    zeros = torch.zeros(1, batch, H, device=x.device, dtype=x.dtype).requires_grad_()
+    self.lstm.flatten_parameters()
+    y, _ = self.lstm(x, (zeros.detach(), zeros.detach()))
+    return self.fc(nn.functional.dropout(nn.functional.dropout(y, 0.3, self.training)[:, -1], training=self.training))
+
+
 def _steps(self, x, state):
     return self.tail(self.lstm(x)[0].contiguous())
 
@@ -68,6 +76,7 @@ NETS = {
         gru=nn.GRU(F, H, 2, batch_first=True, bidirectional=True),
         head=nn.Sequential(nn.Linear(2 * H, 6), nn.Tanh(), nn.Identity(), nn.Linear(6, 3)),
     ),
+    "sizes": lambda: Net(_unpacked_sizes, lstm=nn.LSTM(F, H, batch_first=True), fc=nn.Linear(H, 2)),
     "squeezed": lambda: Net(_squeezed, rnn=nn.RNN(F, H, batch_first=True), fc=nn.Linear(H, 2)),
     "time first": lambda: Net(_time_first, rnn=nn.RNN(F, H, nonlinearity="relu"), fc=nn.Linear(H, 2, bias=False)),
     "steps": lambda: Net(
