@@ -285,7 +285,8 @@ def _slstm(forget_gate: str, activation: str, recurrent_activation: str) -> dict
     return {**counts, **names, "forward": forward, "backward": backward}
 
 
-_KINDS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn, "SLSTM": _slstm}
+# A user's own cell is made by define_own; a process that has not made it reads its name in files, without its functions.
+_KINDS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn, "SLSTM": _slstm, "Own": lambda digest: {}}
 
 
 @functools.cache
@@ -307,9 +308,23 @@ def cell_type(name: str) -> type[Cell]:
     return cell
 
 
+def define_own(name: str, content: dict[str, Any]) -> None:
+    """Give the type of a user's own cell, "Own_of_..", its functions (own.content).
+
+    The name says all that code compiled of them depends on. For there may be code on disk by that name.
+    """
+    for key, value in content.items():
+        setattr(cell_type(name), key, value)
+
+
 def stamped(cell: Cell) -> Cell:
     """Return parameters for users' code, whose type says by which kernels they were made."""
-    return cell_type(stamped_name(type(cell).__name__))(*cell)
+    kind = type(cell)
+    made = cell_type(stamped_name(kind.__name__))
+    if not hasattr(made, "forward"):  # a user's own
+        said = vars(kind).items()
+        define_own(made.__name__, {name: value for name, value in said if name in Cell.__annotations__ and name != "stamp"})
+    return made(*cell)
 
 
 def __getattr__(name: str) -> type[Cell]:

@@ -4,11 +4,10 @@ import operator
 
 from llvmlite import ir
 from numba import types
-from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
-from .simd import Vec
+from .simd import Vec, define_lowering, lane_types, number_as_vector
 
 
 class Mask(types.Type):
@@ -31,19 +30,20 @@ class _MaskModel(models.PrimitiveModel):
 
 class _Compared(AbstractTemplate):
     def generic(self, args, kws):
-        if not kws and isinstance(args[0], Vec) and args[0] == args[1]:
-            return signature(Mask(args[0]), *args)
-        return None
+        found = None if kws else lane_types(args)
+        return found and signature(Mask(found[0]), *found[1])
 
 
 def _define_comparison(function, relation):
     infer_global(function)(type(f"_Lanes_{function.__name__}", (_Compared,), {}))
 
-    @lower_builtin(function, Vec, Vec)
     def lower(context, builder, sig, args):
+        kinds, vector = zip(args, sig.args, strict=True), sig.return_type.compared
         # As in NumPy, nothing but `!=` holds for a NaN.
         compare = builder.fcmp_unordered if relation == "!=" else builder.fcmp_ordered
-        return compare(relation, *args)
+        return compare(relation, *(number_as_vector(context, builder, arg, kind, vector) for arg, kind in kinds))
+
+    define_lowering(lower, function, 2)
 
 
 for _function, _relation in (

@@ -1,7 +1,8 @@
 """A SIMD vector as a Numba type: the lane type that cells are written over.
 
 ``Vec`` maps to an LLVM vector, so that what is held in a variable is held in a register. The operators ``+ - * /`` and unary
-``-`` work lane by lane; memory is addressed as a C-contiguous array and a flat offset, in elements, that nothing checks.
+``-`` work lane by lane, and with numbers; memory is addressed as a C-contiguous array and a flat offset, in elements, that
+nothing checks.
 """
 
 import operator
@@ -99,19 +100,41 @@ def prefetch(builder, pointer):
 # --- operators -------------------------------------------------------------------------------------------------------
 
 
+def number_as_vector(context, builder, value, kind, vector):
+    """Return a number with its Numba type `kind` in every lane of a vector, or the vector that it is already."""
+    if kind == vector:
+        return value
+    return splat_value(builder, context.cast(builder, value, kind, vector.scalar), vector.ir_type)
+
+
+def lane_types(args):
+    """Return the type of the vectors among operands and all types without literals, None if these do not go together."""
+    kinds = {arg for arg in args if isinstance(arg, Vec)}
+    if len(kinds) != 1 or not all(isinstance(arg, (Vec, types.Number)) for arg in args):
+        return None
+    return kinds.pop(), tuple(map(types.unliteral, args))
+
+
 class _LaneByLane(AbstractTemplate):
     def generic(self, args, kws):
-        if not kws and all(isinstance(arg, Vec) and arg == args[0] for arg in args):
-            return signature(args[0], *args)
-        return None
+        found = None if kws else lane_types(args)
+        return found and signature(found[0], *found[1])
+
+
+def define_lowering(lower, function, arity):
+    """Let `lower` be the code of an operator on vectors, or a vector and a number."""
+    for kinds in [(Vec,)] if arity == 1 else [(Vec, Vec), (Vec, types.Number), (types.Number, Vec)]:
+        lower_builtin(function, *kinds)(lower)
 
 
 def _define_operator(function, arity, emit):
     infer_global(function)(type(f"_Lanes_{function.__name__}", (_LaneByLane,), {}))
 
-    @lower_builtin(function, *[Vec] * arity)
     def lower(context, builder, sig, args):
-        return emit(builder, *args)
+        kinds = zip(args, sig.args, strict=True)
+        return emit(builder, *(number_as_vector(context, builder, arg, kind, sig.return_type) for arg, kind in kinds))
+
+    define_lowering(lower, function, arity)
 
 
 _define_operator(operator.add, 2, lambda builder, a, b: builder.fadd(a, b))
@@ -377,7 +400,7 @@ def _masked(builder, action, pointer, kind, count, value):
     return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [value, place, align, mask])
 
 
-def array_of(context, builder, kind, data, length):
+def _array_of(context, builder, kind, data, length):
     """Return a 1-D array of memory that nobody else manages."""
     array, size = context.make_array(kind)(context, builder), int_constant(kind.dtype.bitwidth // 8)
     context.populate_array(array, data=data, shape=[length], strides=[size], itemsize=size, meminfo=None)
@@ -393,7 +416,7 @@ def array_at(typingctx, like, address, length):
 
     def emit(context, builder, sig, args):
         data = builder.inttoptr(args[1], SCALARS[like.dtype].as_pointer())
-        return array_of(context, builder, kind, data, args[2])
+        return _array_of(context, builder, kind, data, args[2])
 
     return signature(kind, like, types.intp, types.intp), emit
 
@@ -412,7 +435,7 @@ def stack_array(typingctx, like, vectors):
             place = builder.alloca(ir.ArrayType(scalar, length))
         place.align = 64
         data = builder.bitcast(place, scalar.as_pointer())
-        return array_of(context, builder, kind, data, int_constant(length))
+        return _array_of(context, builder, kind, data, int_constant(length))
 
     return signature(kind, like, vectors), emit
 

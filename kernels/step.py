@@ -82,7 +82,7 @@ def _choose_recurrent(params, state, x, y):
     cell, dtype = type_of(params), params[2].dtype
     check_array("x", x, dtype, written=False)
     check_array("y", y, dtype)
-    count = 1 if cell.h_is_state else 1 + cell.states
+    count = cell.states + (not cell.h_is_state)
     if not isinstance(state, types.BaseNamedTuple) or len(state) != count or state.fields[0] != "h":
         raise TypingError(f"state must be what came with params, a namedtuple of {count} with h first, not {state}")
     for name, array in zip(state.fields, state, strict=True):
@@ -174,7 +174,7 @@ def _before(cell, h, own, at, count):
 
 @overload(_before, jit_options=INLINE)
 def _choose_before(cell, h, own, at, count):
-    if type_of(cell).h_is_state:
+    if len(own) == 0 and type_of(cell).h_is_state:
         return lambda cell, h, own, at, count: (load_first(h, at, count),)
     if len(own) == 0:
         return lambda cell, h, own, at, count: ()

@@ -16,11 +16,12 @@ __version__ = "0.1.0.dev0"
 # Where the public names are defined: modules are imported when one is asked for.
 _DEFINED_IN = {
     "models": ("Sequential", "load"),
-    "layers": ("LSTM", "GRU", "SimpleRNN", "SLSTM", "Bidirectional", "Dense", "Dropout", "Embedding", "Input"),
+    "layers": ("LSTM", "GRU", "SimpleRNN", "SLSTM", "RNN", "Bidirectional", "Dense", "Dropout", "Embedding", "Input"),
     "trainer": ("History", "Trainer"),
     "files": ("FileFormatError",),
     "_warm": ("warm",),
     "cells": ("CellSpec", "GRUSpec", "RNNSpec", "SLSTMSpec"),
+    "own": ("Cell", "check_cell"),
 }
 _MODULES = (
     "backend",
@@ -33,6 +34,7 @@ _MODULES = (
     "functional",
     "initializers",
     "interop",
+    "lanes",
     "layers",
     "losses",
     "metrics",
@@ -47,8 +49,10 @@ _HOME = {name: module for module, names in _DEFINED_IN.items() for name in names
 __all__ = [
     "GRU",
     "LSTM",
+    "RNN",
     "SLSTM",
     "Bidirectional",
+    "Cell",
     "CellSpec",
     "Dense",
     "Dropout",
@@ -64,6 +68,7 @@ __all__ = [
     "Trainer",
     "callbacks",
     "cells",
+    "check_cell",
     "data",
     "datasets",
     "forecast",
@@ -71,6 +76,7 @@ __all__ = [
     "get_num_threads",
     "initializers",
     "interop",
+    "lanes",
     "layers",
     "load",
     "losses",
@@ -121,6 +127,7 @@ if TYPE_CHECKING:
         functional,
         initializers,
         interop,
+        lanes,
         layers,
         losses,
         metrics,
@@ -133,8 +140,9 @@ if TYPE_CHECKING:
     from ._warm import warm
     from .cells import CellSpec, GRUSpec, RNNSpec, SLSTMSpec
     from .files import FileFormatError
-    from .layers import GRU, LSTM, SLSTM, Bidirectional, Dense, Dropout, Embedding, Input, SimpleRNN
+    from .layers import GRU, LSTM, RNN, SLSTM, Bidirectional, Dense, Dropout, Embedding, Input, SimpleRNN
     from .models import Sequential, load
+    from .own import Cell, check_cell
     from .trainer import History, Trainer
 else:
 

@@ -16,16 +16,29 @@ SQUASHERS = ("tanh", "relu", "linear", "sigmoid", "hard_sigmoid")
 GATES = ("sigmoid", "hard_sigmoid")
 
 
-class _Spec:
+class Spec:
     """What all specs have. `name` is the engine's name of the cell: its kind and its fields."""
 
     kind: ClassVar[str]
-    state_names: ClassVar[tuple[str, ...]]
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the states, h first."""
+        raise NotImplementedError
 
     @property
     def states(self) -> int:
         """How many states there are, h among them."""
         return len(self.state_names)
+
+    @property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        """By name, of how many blocks of H rows each of the weights is made, and how many dimensions it has."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make a spec like this one."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
 
     @functools.cached_property
     def name(self) -> str:
@@ -34,7 +47,7 @@ class _Spec:
 
 
 @dataclass(frozen=True)
-class CellSpec(_Spec):
+class CellSpec(Spec):
     """A member of the LSTM family, by its parts.
 
     ``c = f c + i g`` and ``h = o a(c)``, with the gates i, f, o and the input g of ``W x + U h + b``. The names and most of
@@ -68,10 +81,6 @@ class CellSpec(_Spec):
     kind: ClassVar[str] = "LSTM"
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make a spec like this one."""
-        return asdict(self)
-
     def __post_init__(self) -> None:
         for name in ("input_gate", "output_gate", "peepholes"):
             _validate.flag(name, getattr(self, name))
@@ -89,14 +98,13 @@ class CellSpec(_Spec):
 
     @functools.cached_property
     def weights(self) -> dict[str, tuple[int, int]]:
-        """By name, of how many blocks of H rows each of the weights is made, and how many dimensions it has."""
         count = len(gates(self))
         weights = {"W_ih": (count - (self.cell_input == "h only"), 2), "W_hh": (count, 2), "b": (count, 1)}
         return {**weights, "p": (count - 1, 1)} if self.peepholes else weights
 
 
 @dataclass(frozen=True)
-class GRUSpec(_Spec):
+class GRUSpec(Spec):
     """A gated recurrent unit (Cho et al. 2014) with its reset gate after the product, as in cuDNN and Keras.
 
     ``r, z = gates of W x + U h + b``, ``n = a(W x + b + r (U h + b_hn))``, ``h = (1 - z) n + z h``; blocks r, z, n.
@@ -117,7 +125,7 @@ class GRUSpec(_Spec):
 
 
 @dataclass(frozen=True)
-class RNNSpec(_Spec):
+class RNNSpec(Spec):
     """A simple recurrent network (Elman 1990): ``h = a(W x + U h + b)``.
 
     activation : as CellSpec's input_activation
@@ -134,7 +142,7 @@ class RNNSpec(_Spec):
 
 
 @dataclass(frozen=True)
-class SLSTMSpec(_Spec):
+class SLSTMSpec(Spec):
     """The sLSTM of the xLSTM (Beck et al. 2024, "xLSTM: Extended Long Short-Term Memory", equations 8 to 17), one head.
 
     Exponential gates: with i~, f~, g~, o~ of ``W x + U h + b`` and log f = f~, or log sigmoid(f~),
@@ -161,8 +169,6 @@ class SLSTMSpec(_Spec):
         _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
 
 
-Spec = CellSpec | GRUSpec | RNNSpec | SLSTMSpec
-
 # Greff et al. 2017 take parts away from the LSTM with peepholes; "lstm" is without (their NP), "1997" without a forget gate
 # too (Hochreiter and Schmidhuber). In "elysium" x passes through the gates alone: our reading of that name's one sentence.
 VARIANTS = {
@@ -179,6 +185,7 @@ VARIANTS = {
 }
 
 
+_KINDS = {kind.__name__: kind for kind in (CellSpec, GRUSpec, RNNSpec, SLSTMSpec)}
 _BY_NAME: dict[str, Spec] = {**VARIANTS, "gru": GRUSpec(), "rnn": RNNSpec(), "slstm": SLSTMSpec()}
 NAMES = tuple(_BY_NAME)
 
@@ -188,8 +195,49 @@ def spec(cell: Any, name: str = "cell") -> Spec:
     if isinstance(cell, Spec):
         return cell
     if isinstance(cell, str) or cell is None:
-        return _BY_NAME[_validate.choice(name, cell, NAMES)]
-    raise TypeError(f"{name} must be a name or a CellSpec, GRUSpec, RNNSpec or SLSTMSpec, not {type(cell).__name__}")
+        return _BY_NAME[_validate.choice(name, cell, _BY_NAME)]
+    raise TypeError(f"{name} must be a name or a CellSpec, GRUSpec, RNNSpec, SLSTMSpec or Cell, not {type(cell).__name__}")
+
+
+def described(name: str, description: dict[str, Any]) -> Spec:
+    """Return the spec that a file describes."""
+    kind, config = description["class"], description["config"]
+    if kind == "Cell":
+        if config["name"] not in _BY_NAME:
+            known = f"make the Cell and call numlstm.cells.register({config['name']!r}, cell) before"
+            raise ValueError(
+                f"{name} is a cell of your own, {config['name']!r}, of which this process knows nothing: {known}"
+            )
+        return _BY_NAME[config["name"]]
+    return _KINDS[_validate.choice(name, kind, _KINDS)](**config)
+
+
+def register(name: str, cell: Spec) -> None:
+    """Let a cell be known by a name: to ``cell=`` of layers and functions, and to the files of models that have it.
+
+    A process that loads such a model registers the same cell before. A name that is registered again changes its meaning.
+
+    Raises
+    ------
+    TypeError
+        If the name is no string, or the cell none.
+    ValueError
+        For a name that numlstm has itself.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, not {type(name).__name__}")
+    if name in NAMES:
+        raise ValueError(f"{name!r} is a cell of numlstm's: choose another name")
+    _BY_NAME[name] = spec(cell)
+
+
+def registered_name(cell: Spec) -> str | None:
+    """Return the name by which a cell is registered, if it is."""
+    return next((name for name, known in reversed(_BY_NAME.items()) if known == cell), None)
+
+
+# Cells of the user's own that this process has made, by their names as specs.
+OWN: dict[str, Any] = {}
 
 
 def gates(spec: CellSpec) -> str:
@@ -201,14 +249,15 @@ def gates(spec: CellSpec) -> str:
 def inside(spec: Spec, weights: Sequence[Array]) -> tuple[Array, Array, Array, Array]:
     """Return a cell's weights as the engine takes them: W_ih, W_hh, all biases and the peepholes."""
     W_ih, W_hh, b, *more = weights
-    if isinstance(spec, GRUSpec):
-        b, more = np.concatenate([b, *more]), []
+    biases = [each for name, each in zip(spec.weights, weights, strict=True) if name.startswith("b")]
+    if len(biases) > 1:
+        b, more = np.concatenate(biases), []
     return W_ih, W_hh, b, more[0] if more else np.empty(0, b.dtype)
 
 
 def outside(spec: Spec, arrays: Sequence[Array]) -> tuple[Array, ...]:
     """Return what `inside` made of a cell's weights, or its gradients, as it came: views."""
     W_ih, W_hh, b, p = arrays
-    if isinstance(spec, GRUSpec):
+    if any(name.startswith("b_") for name in spec.weights):
         return W_ih, W_hh, *np.split(b, [W_hh.shape[0]])
     return (W_ih, W_hh, b, p) if "p" in spec.weights else (W_ih, W_hh, b)

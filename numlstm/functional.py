@@ -318,11 +318,12 @@ def rnn(
         Of x's dtype, with a block of H rows for each gate that has weights. LSTM family: W_ih (G H, I), W_hh (G H, H),
         b (G H,), gates in the order i, f, g, o, and with peepholes p, those of i, f and o. "gru": W_ih (3H, I),
         W_hh (3H, H), b (3H,), b_hn (H,), gates r, z, n. "rnn": W_ih (H, I), W_hh (H, H), b (H,). "slstm": as the LSTM.
+        A `numlstm.Cell`: as its ``weights`` says, b_h last.
     states : (h, c), (h,) or (h, c, n, m), (N, H) each, optional
         Before the first step; zeros if left out, or for None among them.
-    cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec`, `numlstm.RNNSpec` or `numlstm.SLSTMSpec`
-        A name of `numlstm.cells.VARIANTS`, "gru", "rnn" or "slstm"; or a cell by its parts. Each is compiled at its first
-        use.
+    cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec`, `numlstm.RNNSpec`, `numlstm.SLSTMSpec` or `numlstm.Cell`
+        A name of `numlstm.cells.VARIANTS`, "gru", "rnn" or "slstm", or one that was registered; a cell by its parts; or one
+        of the user's own. Each is compiled at its first use.
     lengths, tape, recompute : as for `lstm`
 
     Returns

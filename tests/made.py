@@ -2,8 +2,9 @@
 
 import numpy as np
 import reference
+from own_cells import OWN
 
-from numlstm import CellSpec, GRUSpec, RNNSpec, SLSTMSpec, cells, functional
+from numlstm import Cell, CellSpec, GRUSpec, RNNSpec, SLSTMSpec, cells, functional
 
 SPECS = {
     **cells.VARIANTS,
@@ -15,11 +16,21 @@ SPECS = {
     "rnn relu": RNNSpec("relu"),
     "slstm": SLSTMSpec(),
     "slstm sigmoid": SLSTMSpec("sigmoid", "relu", "hard_sigmoid"),
+    **OWN,
+}
+OWN_TEXTBOOK = {
+    "mgu": (reference.MGU(), {}),
+    "own gru": (reference.GRU(), {}),
+    "own lstm": (reference.LSTM(), {"zoneout_h": 0.5}),
+    "own slstm": (reference.SLSTM("sigmoid"), {}),
+    "own rnn": (reference.SimpleRNN(), {}),
 }
 
 
 def textbook(spec):
     """Return the reference's cell, and its options."""
+    if isinstance(spec, Cell):
+        return next(OWN_TEXTBOOK[name] for name, own in OWN.items() if own == spec)
     if isinstance(spec, GRUSpec):
         return reference.GRU(), {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
     if isinstance(spec, RNNSpec):
@@ -56,7 +67,7 @@ class Made:
         self.dy = rng.standard_normal((batch, steps, hidden)).astype(dtype)
         states = rng.standard_normal((2, self.spec.states, batch, hidden)).astype(dtype)
         self.states, self.dstates = tuple(states[0]), tuple(states[1])
-        if isinstance(self.spec, SLSTMSpec):
+        if self.spec.state_names == ("h", "c", "n", "m"):
             self.states[2][1:] = 1 + np.abs(self.states[2][1:])  # n is a sum of exponentials
             self.states[1][0] = self.states[2][0] = 0  # as at the start
 

@@ -1,16 +1,21 @@
 """Every cell in numlstm, as a loop over time in PyTorch, and in torch.nn where it is there; what one costs in flops."""
 
 import importlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from problem import SEED, Shape
 from worker import Task
 
-from numlstm.cells import VARIANTS, CellSpec, GRUSpec, RNNSpec, SLSTMSpec, gates
+from numlstm import Cell
+from numlstm.cells import VARIANTS, CellSpec, GRUSpec, RNNSpec, SLSTMSpec, Spec, gates
 
-Spec = CellSpec | GRUSpec | RNNSpec | SLSTMSpec
+sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "docs" / "examples"))
+from minimal_gated_unit import mgu
+
 CELLS: dict[str, Spec] = {
     **VARIANTS,
     "lstm, hard_sigmoid": CellSpec(recurrent_activation="hard_sigmoid"),
@@ -19,6 +24,7 @@ CELLS: dict[str, Spec] = {
     "gru, hard_sigmoid": GRUSpec(recurrent_activation="hard_sigmoid"),
     "rnn": RNNSpec(),
     "rnn, relu": RNNSpec("relu"),
+    "mgu": mgu,
     "slstm": SLSTMSpec(),
     "slstm, sigmoid": SLSTMSpec("sigmoid"),
 }
@@ -46,6 +52,8 @@ class Flops(NamedTuple):
 def flops(spec: Spec, shape: Shape) -> Flops:
     """Count what one unit and step of a cell costs."""
     products = 2 * (spec.weights["W_ih"][0] * shape.I + spec.weights["W_hh"][0] * shape.H)
+    if spec == mgu:
+        return Flops(products, VALUE["sigmoid"] + VALUE["tanh"] + 6, 13)
     if isinstance(spec, RNNSpec):
         return Flops(products, VALUE[spec.activation], 2 + SLOPE[spec.activation])
     gate, slope = VALUE[spec.recurrent_activation], SLOPE[spec.recurrent_activation]
@@ -283,5 +291,20 @@ def _slstm(torch, spec, x, W_ih, W_hh, b):
     return torch.stack(ys, 1)
 
 
-_LOOPS = {CellSpec: _lstm, GRUSpec: _gru, RNNSpec: _rnn, SLSTMSpec: _slstm}
+def _mgu(torch, spec, x, W_ih, W_hh, b, b_h):
+    hidden = W_hh.shape[1]
+    projected, U = x @ W_ih.T + b, W_hh.T
+    biases = torch.cat([torch.zeros(hidden), b_h])
+    h = torch.zeros(x.shape[0], hidden)
+    ys = []
+    for t in range(x.shape[1]):
+        (x_f, x_n), (h_f, h_n) = projected[:, t].split(hidden, 1), torch.addmm(biases, h, U).split(hidden, 1)
+        f = torch.sigmoid(x_f + h_f)
+        n = torch.tanh(x_n + f * h_n)
+        h = h + f * (n - h)
+        ys.append(h)
+    return torch.stack(ys, 1)
+
+
+_LOOPS = {Cell: _mgu, CellSpec: _lstm, GRUSpec: _gru, RNNSpec: _rnn, SLSTMSpec: _slstm}
 ENGINES = {"numlstm cells": Numlstm, "torch loop": Loop, "torch.nn": Layer}

@@ -6,7 +6,8 @@
 Each engine lives in a process of its own; every cell is checked against the textbook of the tests in float64, then timed in
 rounds over all engines and cells. "beyond flops" is the time relative to vanilla's over the flops relative to vanilla's: 1
 is as fast as vanilla by flop. Times and ratios are by medians / by bests; a speed is how many times numlstm's time PyTorch
-takes. The exit status is 1 if an engine's numbers are wrong.
+takes. "mgu" is a cell of the user's own, docs/examples/minimal_gated_unit.py. The exit status is 1 if an
+engine's numbers are wrong.
 """
 
 import argparse
@@ -36,7 +37,7 @@ TOLERANCE = 5e-5  # cpu.TOLERANCE, but without a forget gate the states, and rou
 def reference(shape: Shape, cell: str, quantity: str) -> dict[str, np.ndarray]:
     """Return y, and the gradients of sum(y * dy), by the textbook in float64."""
     import reference as book
-    from test_cells import textbook
+    from made import textbook
 
     given = cell_problem(shape, cell)
     made, options = textbook(given.spec)

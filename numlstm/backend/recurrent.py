@@ -1,10 +1,11 @@
 """The recurrent layers' passes over a batch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from numlstm import _threads
 from numlstm._validate import Array
@@ -13,6 +14,7 @@ from numlstm.kernels import cells, gradients, layout, parallel, sweeps, target
 from numlstm.kernels.team import new_team
 from numlstm.kernels.tile import ROWS, panel_product_address
 
+from . import own
 from .runtime import parts, runtime
 from .weights import Kind, Parameters, Weights
 
@@ -195,7 +197,17 @@ class Recurrent:
         window, y = (self._windows_alone[k], self._y) if y is None else (self._windows[k], y)
         work = self._c, self._z, keep
         steps = window, self._ragged[k]
-        parallel.forward(*self._now(), self._product, *steps, cell, x, first, self._h, y, last, *work)
+        self._run(parallel.forward, *self._now(), self._product, *steps, cell, x, first, self._h, y, last, *work)
+
+    def _run(self, entry: Callable[..., Any], *arguments: Any) -> None:
+        """Call an entry point, with a word about a user's own cell that does not compile."""
+        try:
+            entry(*arguments)
+        except NumbaError as error:
+            complaint = own.complaint(self._kind.cell.__name__, error)
+            if complaint is None:
+                raise
+            raise TypeError(complaint) from error
 
     def kept(self) -> dict[str, Array]:
         """Return what the last forward pass with `keep` left of all steps: gates, then states by name, (N, T, H) each.
@@ -252,14 +264,25 @@ class Recurrent:
             if self._recompute == "gates":
                 h = self._states[k][0]
                 work = self._h, y, self._c, self._z
-                parallel.recompute(panels_runtime, window, self._ragged[k], cell, x, self._states[k], *work)
+                self._run(parallel.recompute, panels_runtime, window, self._ragged[k], cell, x, self._states[k], *work)
             elif self._recompute == "states":
                 h, window, y = self._states[k][0], self._windows_alone[k], self._y
                 self._forward(k, cell, x, self._states[k], None, self._no_states[1], True)
             late, early = after if k == len(self._windows) - 1 else carried, before if k == 0 else carried
             steps, memory = (window, self._ragged[k]), (self._work, self._c, self._z)
-            parallel.backward(
-                *self._now(), *steps, cell, weights[:2], kind.orders, packed.columns, dy, late, early, *memory, dx
+            self._run(
+                parallel.backward,
+                *self._now(),
+                *steps,
+                cell,
+                weights[:2],
+                kind.orders,
+                packed.columns,
+                dy,
+                late,
+                early,
+                *memory,
+                dx,
             )
             if x.shape[0] and self._longest:
                 flat = kind.rows, self._z, x, y, h, packed.panels, copies

@@ -9,6 +9,7 @@ from numlstm._validate import Array
 from numlstm._workspace import Take
 from numlstm.kernels import cells, gradients, layout, parallel, target
 
+from . import own
 from .runtime import parts, runtime
 
 
@@ -35,6 +36,7 @@ class Kind(NamedTuple):
 @functools.cache
 def kind_of(name: str) -> Kind:
     """Return the kind of cell of a name (kernels.cells.cell_type)."""
+    own.define(name)
     cell = cells.cell_type(name)
     slots = [range(first, first + count) for first, count in (cell.x_slots, cell.h_slots)]
     x_order, h_order = (np.array([cell.rows[i, slot] for slot in slots[i]]) for i in range(2))

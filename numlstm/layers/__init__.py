@@ -8,12 +8,14 @@ from .embedding import Embedding
 from .gru import GRU
 from .lstm import LSTM
 from .recurrent import Recurrent
+from .rnn import RNN
 from .simple_rnn import SimpleRNN
 from .slstm import SLSTM
 
 __all__ = [
     "GRU",
     "LSTM",
+    "RNN",
     "SLSTM",
     "Bidirectional",
     "Dense",
@@ -27,5 +29,5 @@ __all__ = [
 ]
 
 KNOWN: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (LSTM, GRU, SimpleRNN, SLSTM, Bidirectional, Dense, Dropout, Embedding)
+    kind.__name__: kind for kind in (LSTM, GRU, SimpleRNN, SLSTM, RNN, Bidirectional, Dense, Dropout, Embedding)
 }

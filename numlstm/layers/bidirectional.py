@@ -15,6 +15,7 @@ from .base import Layer, Shape
 from .gru import GRU
 from .lstm import LSTM
 from .recurrent import Recurrent
+from .rnn import RNN
 from .simple_rnn import SimpleRNN
 from .slstm import SLSTM
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numlstm.passes import BidirectionalRun
 
 MERGE_MODES = ("concat", "sum", "mul", "ave")
-_KNOWN: dict[str, type[Recurrent]] = {kind.__name__: kind for kind in (LSTM, GRU, SimpleRNN, SLSTM)}
+_KNOWN: dict[str, type[Recurrent]] = {kind.__name__: kind for kind in (LSTM, GRU, SimpleRNN, SLSTM, RNN)}
 
 
 class Bidirectional(Layer):
@@ -34,13 +35,13 @@ class Bidirectional(Layer):
 
     Parameters
     ----------
-    layer : LSTM, GRU, SimpleRNN or SLSTM
+    layer : LSTM, GRU, SimpleRNN, SLSTM or RNN
         What both layers are made like, with weights of their own: ``forward_layer`` and ``backward_layer``. With a seed,
         the backward layer's is the next one.
     merge_mode : "concat", "sum", "mul", "ave" or None
         How the outputs of the two become one: side by side (.., 2H), their sum, product or mean. With None a call of the
         layer returns both, and a `Sequential` does not take it. With return_sequences both stand in order of time.
-    backward_layer : LSTM, GRU, SimpleRNN or SLSTM, optional
+    backward_layer : LSTM, GRU, SimpleRNN, SLSTM or RNN, optional
         Another layer for the way back, with ``go_backwards`` other than the layer's, and the same return_sequences,
         return_state and stateful.
     name : str, optional
@@ -229,7 +230,7 @@ def _copy_of(name: str, layer: Any, prefix: str, **changes: Any) -> Recurrent:
     """Return a layer like this one, or like the description of one that a file holds, without its weights."""
     if not isinstance(layer, (Recurrent, dict)):
         hint = ": an instance, with its arguments" if isinstance(layer, type) else ""
-        raise TypeError(f"{name} must be an LSTM, GRU, SimpleRNN or SLSTM layer, not {layer!r}{hint}")
+        raise TypeError(f"{name} must be an LSTM, GRU, SimpleRNN, SLSTM or RNN layer, not {layer!r}{hint}")
     made = _registry.make(name, Recurrent, _KNOWN, layer) if isinstance(layer, dict) else layer
     arguments = {argument: getattr(made, argument) for argument in inspect.signature(type(made)).parameters}
     called = (made.name or type(made).__name__.lower()).removeprefix(prefix)

@@ -78,7 +78,7 @@ class Recurrent(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 2 or input_shape[1] is None:
             hint = ": the layer before it needs return_sequences=True" if len(input_shape) == 1 else ""
-            article = "an" if type(self).__name__[0] in "LS" and type(self).__name__ != "SimpleRNN" else "a"
+            article = "an" if type(self).__name__[0] in "LRS" and type(self).__name__ != "SimpleRNN" else "a"
             kind = f"{article} {type(self).__name__}"
             raise ValueError(f"{kind} takes sequences (N, T, F) with F known, not {sizes_text(input_shape)}{hint}")
         return (input_shape[0], self.units) if self.return_sequences else (self.units,)

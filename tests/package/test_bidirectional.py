@@ -205,7 +205,7 @@ def test_copies_are_whole(rng, again):
 @pytest.mark.parametrize(
     "name, value, says",
     [
-        ("layer", 3, "layer must be an LSTM, GRU, SimpleRNN or SLSTM layer, not 3"),
+        ("layer", 3, "layer must be an LSTM, GRU, SimpleRNN, SLSTM or RNN layer, not 3"),
         ("layer", {}, "layer must be a name or an instance of Recurrent"),
         ("backward_layer", {"class": "Bidirectional", "config": {}}, "backward_layer 'Bidirectional' is unknown"),
         ("backward_layer", {"class": "GRU", "config": {"units": 3}}, "both have go_backwards=False"),
@@ -252,13 +252,13 @@ def test_the_layer_given_is_left_as_it_is(rng):
         (
             lambda: Bidirectional(Dense(3)),
             TypeError,
-            r"layer must be an LSTM, GRU, SimpleRNN or SLSTM layer, not Dense\(units=3",
+            r"layer must be an LSTM, GRU, SimpleRNN, SLSTM or RNN layer, not Dense\(units=3",
         ),
         (lambda: Bidirectional(LSTM), TypeError, "layer must be .*: an instance, with its arguments"),
         (
             lambda: Bidirectional(LSTM(3), backward_layer=3),
             TypeError,
-            "backward_layer must be an LSTM, GRU, SimpleRNN or SLSTM",
+            "backward_layer must be an LSTM, GRU, SimpleRNN, SLSTM or RNN",
         ),
         (lambda: Bidirectional(LSTM(3), "mean"), ValueError, "merge_mode must be one of 'concat', 'sum', 'mul', 'ave'"),
         (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "both have go_backwards=True: leave it to Bidir"),

@@ -13,7 +13,7 @@ import numlstm
 from numlstm import GRU, LSTM, SLSTM, CellSpec, GRUSpec, SimpleRNN, SLSTMSpec, functional
 
 # Also in float32; all others only differ in what is compiled from the same lines.
-SINGLE = ("peephole", "gru", "rnn", "slstm sigmoid")
+SINGLE = ("peephole", "gru", "rnn", "slstm sigmoid", "own lstm")
 NAMES = [(name, np.float64) for name in SPECS] + [(name, np.float32) for name in SINGLE]
 SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (7, 5, 20, 64)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 from numlstm.kernels import cells as kernel_cells
+from own_cells import OWN
 from support import KERNELS, PACKAGE, assert_same_bits
 
 from numlstm import cells, functional
@@ -49,7 +50,7 @@ def test_steps_have_the_bits_of_the_whole(make_layer, inputs, hidden, dtype, com
 
 
 @pytest.mark.parametrize("hidden", [19, 64, 200])
-@pytest.mark.parametrize("cell", ["peephole", "gru", "rnn", "slstm"])
+@pytest.mark.parametrize("cell", ["peephole", "gru", "rnn", "slstm", OWN["own lstm"]])
 def test_other_cells(rng, cell, hidden):
     spec, inputs = cells.spec(cell), 5
     weights = [

@@ -231,7 +231,7 @@ NONSENSE = [
     (
         "model.layers.0.class",
         "LSMT",
-        "layer 'LSMT' is unknown; known are Bidirectional, Dense, Dropout, Embedding, GRU, LSTM, SLSTM, SimpleRNN",
+        "layer 'LSMT' is unknown; known are Bidirectional, Dense, Dropout, Embedding, GRU, LSTM, RNN, SLSTM, SimpleRNN",
     ),
     ("model.layers.0.class", ["LSTM"], "."),
     ("model.layers.0.class", "Dense", "unexpected keyword"),

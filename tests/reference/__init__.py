@@ -7,7 +7,7 @@ presets, `cells.py` the other cells; `layer.py` the loop over time with what all
 more, without options, for tests of large layers.
 """
 
-from reference.cells import GRU, SLSTM, SimpleRNN
+from reference.cells import GRU, MGU, SLSTM, SimpleRNN
 from reference.layer import rnn, rnn_backward, state_widths, weight_shapes
 from reference.lstm import LSTM, PRESETS
 from reference.parts import sigmoid
@@ -16,6 +16,7 @@ from reference.vanilla import lstm, lstm_backward, weight_gradients
 __all__ = [
     "GRU",
     "LSTM",
+    "MGU",
     "PRESETS",
     "SLSTM",
     "SimpleRNN",

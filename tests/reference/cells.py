@@ -88,6 +88,36 @@ class GRU:
         return w.product_backward("W_ih", x, dz), dseen, (dh * z,)
 
 
+@dataclass(frozen=True)
+class MGU:
+    """h = (1 - f) h_before + f n, n = tanh(W_n x + b_n + f (U_n h_before + b_h)) (Zhou et al., 2016); rows f, n."""
+
+    has_cell_state = False
+
+    def weight_shapes(self, inputs, hidden, outputs):
+        return _plain_shapes(2, inputs, hidden, outputs) | {"b_h": (hidden,)}
+
+    def state_widths(self, hidden, outputs):
+        return (hidden,)
+
+    def forward(self, w, options, x, seen, before):
+        x_f, x_n = np.split(w.product("W_ih", x) + w["b"], 2, axis=1)
+        h_f, v = np.split(w.product("W_hh", seen), 2, axis=1)
+        f, v = sigmoid(x_f + h_f), v + w["b_h"]
+        n = np.tanh(x_n + f * v)
+        return ((1 - f) * before[0] + f * n,), {"f": f, "n": n, "v": v}
+
+    def backward(self, w, options, x, seen, before, step, dstates):
+        (dh,), (f, n, v) = dstates, (step[k] for k in "fnv")
+        dz_n = dh * f * (1 - n**2)
+        dz_f = (dh * (n - before[0]) + dz_n * v) * f * (1 - f)
+        dz = np.hstack([dz_f, dz_n])
+        w.add("b", dz.sum(axis=0))
+        w.add("b_h", (dz_n * f).sum(axis=0))
+        dseen = w.product_backward("W_hh", seen, np.hstack([dz_f, dz_n * f]))
+        return w.product_backward("W_ih", x, dz), dseen, (dh * (1 - f),)
+
+
 def _rows_of_gru(h):
     """Return the rows of r and z, and those of n."""
     split = 2 * h.shape[1]

@@ -275,9 +275,11 @@ def _takes_lengths(node: Node, name: str) -> bool:
 
 def _layer_of(spec: cells.Spec) -> tuple[Any, dict[str, Any]]:
     """Return the layer that has a cell, and the options that say so."""
-    if not isinstance(spec, cells.CellSpec):
-        gates = {"recurrent_activation": spec.recurrent_activation} if isinstance(spec, cells.GRUSpec) else {}
-        return GRU if gates else SimpleRNN, {"activation": spec.activation, **gates}
+    if isinstance(spec, cells.GRUSpec):
+        return GRU, {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
+    if isinstance(spec, cells.RNNSpec):
+        return SimpleRNN, {"activation": spec.activation}
+    assert isinstance(spec, cells.CellSpec)
     options: dict[str, Any] = {"activation": spec.input_activation, "recurrent_activation": spec.recurrent_activation}
     return LSTM, options if LSTM(1, **options).spec == spec else {"variant": spec}
 

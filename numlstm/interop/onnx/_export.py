@@ -194,6 +194,7 @@ def _attributes(spec: cells.Spec, ways: int) -> dict[str, Any]:
     elif isinstance(spec, cells.GRUSpec):
         names, attributes = [spec.recurrent_activation, spec.activation], {"linear_before_reset": 1}
     else:
+        assert isinstance(spec, cells.RNNSpec)
         names, attributes = [spec.activation], {}
     activations = [_ACTIVATIONS[name] for name in names] * ways
     for i, key in enumerate(("activation_alpha", "activation_beta")):
