@@ -70,20 +70,22 @@ def _choose_run(layers, states, outputs, x, y):
     return run
 
 
-def _embedding():
+def _embedding(first):
+    least = int(first)
+
     def choose(params, state, x, y):
         if not isinstance(x, types.Integer):
             raise TypingError(f"x must be an integer, for the model begins with an embedding, not {x}")
         check_array("y", y, params[0].dtype)
-        return lambda params, state, x, y: _copy_row(params.table, types.int64(x), y)
+        return lambda params, state, x, y: _copy_row(params.table, types.int64(x), least, y)
 
     return choose
 
 
 @jit
-def _copy_row(table, index, y):
-    if index < 0 or index >= table.shape[0]:
-        raise ValueError("x must be one of the integers that the embedding knows, 0 to input_dim - 1")
+def _copy_row(table, index, least, y):
+    if index < least or index >= table.shape[0]:
+        raise ValueError("x must be one of the integers that the embedding knows, 0, or 1 with mask_zero, to input_dim - 1")
     if y.shape[0] != table.shape[1]:
         raise ValueError("y must have shape (C,), C the length of the embedding's vectors")
     copy(pointer(table, index * table.shape[1]), pointer(y, 0), y.shape[0])
@@ -136,7 +138,7 @@ def params_type(name: str) -> type:
 
 
 def stamped(kind: str, *values: Any) -> Any:
-    """Return parameters of a kind: "Chain", "Embedding", or "Dense_of_" an activation."""
+    """Return parameters of a kind: "Chain", "Embedding_of_" its first number, "Dense_of_" an activation."""
     return params_type(stamped_name(kind))(*values)
 
 

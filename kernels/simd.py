@@ -400,7 +400,7 @@ def _masked(builder, action, pointer, kind, count, value):
     return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [value, place, align, mask])
 
 
-def _array_of(context, builder, kind, data, length):
+def array_of(context, builder, kind, data, length):
     """Return a 1-D array of memory that nobody else manages."""
     array, size = context.make_array(kind)(context, builder), int_constant(kind.dtype.bitwidth // 8)
     context.populate_array(array, data=data, shape=[length], strides=[size], itemsize=size, meminfo=None)
@@ -416,7 +416,7 @@ def array_at(typingctx, like, address, length):
 
     def emit(context, builder, sig, args):
         data = builder.inttoptr(args[1], SCALARS[like.dtype].as_pointer())
-        return _array_of(context, builder, kind, data, args[2])
+        return array_of(context, builder, kind, data, args[2])
 
     return signature(kind, like, types.intp, types.intp), emit
 
@@ -435,7 +435,7 @@ def stack_array(typingctx, like, vectors):
             place = builder.alloca(ir.ArrayType(scalar, length))
         place.align = 64
         data = builder.bitcast(place, scalar.as_pointer())
-        return _array_of(context, builder, kind, data, int_constant(length))
+        return array_of(context, builder, kind, data, int_constant(length))
 
     return signature(kind, like, vectors), emit
 

@@ -95,7 +95,8 @@ def parts(model: "Sequential") -> list[Part]:
     ValueError
         For a layer that has no step, or a model without weights.
     """
-    from .layers import Dropout
+    from .layers import Dropout, Embedding
+    from .layers.base import sizes_text
 
     working = [layer for layer in model.layers if not isinstance(layer, Dropout)]
     if not working:
@@ -104,6 +105,12 @@ def parts(model: "Sequential") -> list[Part]:
         _check(layer)
     if not model.built:
         raise ValueError("the model has no weights yet: give the first layer an input_shape, or show it data, first")
+    shape, axes = model.input_shape, 1 if isinstance(model.layers[0], Embedding) else 2
+    assert shape is not None
+    if len(shape) > axes:
+        raise ValueError(
+            f"the model reads data of shape {sizes_text(shape)}, of which a step is not a single vector or number"
+        )
     return [_part(layer) for layer in working]
 
 
@@ -124,7 +131,7 @@ def _part(layer: Any) -> Part:
     from .layers import Dense, Embedding
 
     if isinstance(layer, Embedding):
-        return Part(backend.embedding_step(layer.parameters["table"]), 0, layer.output_dim)
+        return Part(backend.embedding_step(layer.parameters["table"], int(layer.mask_zero)), 0, layer.output_dim)
     if isinstance(layer, Dense):
         W, b = layer.parameters["W"], layer.parameters.get("b")
         return Part(backend.dense_step(W, b, layer.activation), 0, layer.units)

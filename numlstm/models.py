@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .jitting import ModelState, Step
     from .losses import Loss
     from .optimizers import Optimizer
+    from .streaming import Stream
     from .trainer import History, Trainer
 
 __all__ = ["Sequential", "load", "load_model"]
@@ -429,6 +430,32 @@ class Sequential:
         from . import jitting
 
         return jitting.jit(self)
+
+    def stream(self, batch: int = 1) -> "Stream":
+        """Return the model as a function of one step after the other, which keeps the states: ``y_t = s(x_t)``.
+
+        What it returns is, bit for bit, what `predict` gives for that step of the whole sequence, or without
+        `return_sequences` for the sequence so far. ``s.state`` are the states, which can be copied and assigned, and
+        ``s.reset()`` begins anew. It has a copy of the weights as they are now.
+
+        Parameters
+        ----------
+        batch : int
+            How many sequences go on together; all of them begin with zeros, in stateful layers too.
+
+        Returns
+        -------
+        numlstm.streaming.Stream
+            Its call says what x_t may be.
+
+        Raises
+        ------
+        ValueError
+            As `jit`; for a batch below 1.
+        """
+        from .streaming import Stream
+
+        return Stream(self, batch)
 
     # --- what goes on inside ---
 

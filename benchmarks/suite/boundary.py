@@ -28,6 +28,17 @@ class Python:
     def track_step_of_one_layer(self) -> float:
         return _microseconds(checked.task("training_step", _SMALLEST, "float32", 1).run)
 
+    def track_stream(self) -> float:
+        """A step of a small model as data arrives."""
+        from numlstm import LSTM, Dense, Sequential
+
+        model = Sequential([LSTM(32, return_sequences=True, input_shape=(None, 5)), Dense(1)])
+        x = np.random.default_rng(0).standard_normal((1, 20, 5)).astype(np.float32)
+        stream = model.stream()
+        assert [float(stream(x_t)[0]) for x_t in x[0]] == model.predict(x).ravel().tolist(), "it is not the whole's"
+        x_t = x[0, 0]
+        return _microseconds(lambda: stream(x_t))
+
     def track_step_of_three_layers(self) -> float:
         """The newcomer's layers, with one unit each, and Adam."""
         import numlstm

@@ -9,7 +9,7 @@ from numlstm.kernels.step import step
 from .feedforward import ACTIVATIONS, Dense, drop, gather, scatter
 from .recurrent import Recurrent, States
 from .runtime import describe
-from .steps import chain_step, dense_step, embedding_step, recurrent_step
+from .steps import batch_step, chain_step, dense_step, embedding_step, recurrent_step
 from .training import LOSSES, RULES, SLOTS, Updates, norm, run_loss, shrink
 from .weights import Kind, Parameters, Weights, kind_of
 
@@ -25,6 +25,7 @@ __all__ = [
     "States",
     "Updates",
     "Weights",
+    "batch_step",
     "chain_step",
     "dense_step",
     "describe",

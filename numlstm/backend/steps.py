@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numba
 import numpy as np
 
 from numlstm._validate import Array
 from numlstm._workspace import aligned_empty
 from numlstm.kernels import chain
+from numlstm.kernels.stream import stream
 
 from .feedforward import Dense
 from .weights import Parameters, Weights, kind_of
@@ -28,9 +30,20 @@ def dense_step(W: Array, b: Array | None, activation: str) -> Any:
     return chain.stamped(f"Dense_of_{activation}", passes.panels, np.zeros(len(W), W.dtype) if b is None else b.copy())
 
 
-def embedding_step(table: Array) -> Any:
-    """Return the parameters of an embedding, table (V, C)."""
-    return chain.stamped("Embedding", table.copy())
+def embedding_step(table: Array, first: int) -> Any:
+    """Return the parameters of an embedding, table (V, C), of numbers from `first` on."""
+    return chain.stamped(f"Embedding_of_{first}", table.copy())
+
+
+def batch_step(params: Any, states: Any, x: Array, y: Array) -> Any:
+    """Return kernels.stream.stream compiled for arguments of these types.
+
+    That is the function behind Numba's dispatcher, which would look at the type of each array, for 8 microseconds in all.
+    Nothing is checked any more.
+    """
+    signature = tuple(numba.typeof(argument) for argument in (params, states, x, y))
+    stream.compile(signature)
+    return stream.overloads[signature].entry_point
 
 
 def chain_step(layers: Iterable[Any]) -> Any:

@@ -298,8 +298,8 @@ def test_the_state_of_another_model(small):
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        (11, ValueError, "x must be one of the integers that the embedding knows, 0 to input_dim - 1"),
-        (-1, ValueError, "x must be one of the integers that the embedding knows, 0 to input_dim - 1"),
+        (11, ValueError, "x must be one of the integers that the embedding knows, 0, or 1 with mask_zero, to input_dim - 1"),
+        (-1, ValueError, "x must be one of the integers that the embedding knows, 0, or 1 with mask_zero, to input_dim - 1"),
         (1.0, TypingError, "x must be an integer, for the model begins with an embedding, not float64"),
     ],
 )
@@ -307,3 +307,7 @@ def test_wrong_integers(rng, x, error, message):
     _, params, state = _built([Embedding(11, 4), Dense(2)], (None,), rng).jit()
     with pytest.raises(error, match=re.escape(message)):
         step(params, state, x, np.zeros(2, np.float32))
+    step(params, state, 0, np.zeros(2, np.float32))
+    _, params, state = _built([Embedding(11, 4, mask_zero=True), Dense(2)], (None,), rng).jit()
+    with pytest.raises(ValueError, match="0, or 1 with mask_zero, to input_dim"):
+        step(params, state, 0, np.zeros(2, np.float32))
