@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
 
 from numlstm import cells
 from numlstm._validate import Array
-from numlstm.layers import GRU, Bidirectional, Dense, Dropout, Embedding, Layer, Recurrent
+from numlstm.layers import Bidirectional, Dense, Dropout, Embedding, Layer, Recurrent
 from numlstm.models import Sequential
 
 from ._parts import refuse, sequential
@@ -144,7 +144,7 @@ def _recurrent_tensors(layer: Recurrent, prefix: str, suffix: str) -> dict[str, 
     arrays = {"weight_ih": W_ih, "weight_hh": W_hh}
     if b:
         arrays["bias_ih"], recurrent = b[0][: len(W_hh)], np.zeros(len(W_hh), W_hh.dtype)
-        if isinstance(layer, GRU):
+        if isinstance(layer.spec, cells.GRUSpec):
             recurrent[2 * layer.units :] = b[0][len(W_hh) :]
         arrays["bias_hh"] = recurrent
     return {prefix + name + suffix: _tensor(array) for name, array in arrays.items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, interop
+from numlstm import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, interop
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `torch`)")
 nn = torch.nn
@@ -174,6 +174,7 @@ MODELS = {
     "lstm": lambda: [LSTM(H, return_sequences=True, input_shape=(None, F)), Dropout(0.2), LSTM(6)],
     "gru": lambda: [GRU(H, input_shape=(None, F))],
     "simple": lambda: [SimpleRNN(H, activation="relu", input_shape=(None, F))],
+    "by its cell": lambda: [RNN(H, "gru", input_shape=(None, F))],
     "both": lambda: [Bidirectional(GRU(H), input_shape=(None, F))],
     "no bias": lambda: [Bidirectional(LSTM(H, use_bias=False), input_shape=(None, F))],
 }
@@ -184,16 +185,18 @@ def test_names_of_a_sequence_of_modules(rng, name):
     """Without a module the names are those of nn.Sequential, here put together by hand."""
     model = Sequential([*MODELS[name](), Dense(2)])
     model.set_weights([rng.standard_normal(w.shape) / 3 for w in model.get_weights()])
-    kinds = {LSTM: nn.LSTM, GRU: nn.GRU, SimpleRNN: nn.RNN}
+    kinds = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
     parts, width = [], F
     for layer in model.layers:
         if isinstance(layer, (Dense, Dropout)):
             parts.append(nn.Linear(width, 2) if isinstance(layer, Dense) else nn.Dropout(0.2))
             continue
         one = getattr(layer, "forward_layer", layer)
-        more = {"nonlinearity": "relu"} if isinstance(one, SimpleRNN) else {}
+        more = {"nonlinearity": "relu"} if one.spec.kind == "RNN" else {}
         ways = 1 + (one is not layer)
-        parts.append(kinds[type(one)](width, one.units, bias=one.use_bias, batch_first=True, bidirectional=ways > 1, **more))
+        parts.append(
+            kinds[one.spec.kind](width, one.units, bias=one.use_bias, batch_first=True, bidirectional=ways > 1, **more)
+        )
         width = one.units * ways
     nn.Sequential(*parts).load_state_dict(interop.torch.to_state_dict(model))
     x = rng.standard_normal((N, T, F)).astype(np.float32)
