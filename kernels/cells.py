@@ -20,6 +20,7 @@ from numba.extending import intrinsic, overload, register_jitable
 from .compiling import source_hash, stamped_name
 from .elementary import exp, hard_sigmoid, hard_sigmoid_slope, log_sigmoid, positive, relu, sigmoid, tanh
 from .masks import where
+from .options import limited, within
 from .simd import (
     constant,
     element_pointer,
@@ -40,12 +41,14 @@ class _Parameters(NamedTuple):
     x : (panels, I, G L)  input weights (layout.pack_gates); h : (panels, H, G L)  recurrent weights, or with G = 4 pairs of
         bfloat16 (panels, H, 2L) (layout.pair); for `step` both
     b : (slots, H')  bias; p : (peepholes, H'); padding holds zeros
+    options : options.Options, or None
     """
 
     x: Any
     h: Any
     b: Any
     p: Any
+    options: Any = None
 
 
 class Cell(_Parameters):
@@ -153,7 +156,7 @@ def _lstm(
             f = gate(fma(load(cell.p, P_F * units + at), c, z[F]) if PEEPS else z[F])
         elif COUPLED:
             f = one - i
-        c = fma(f, c, i * g)
+        c = limited(cell, fma(f, c, i * g))
         if HAS_O:
             o = gate(fma(load(cell.p, P_O * units + at), c, z[O]) if PEEPS else z[O])
         gates = (i, f, g, o)
@@ -170,6 +173,7 @@ def _lstm(
         dc = fma(dh * o, slope_out(squashed), dc)
         if PEEPS and HAS_O:
             dc = fma(dz_o, load(cell.p, P_O * units + at), dc)
+        dc = within(cell, c, dc)
         if HAS_I:
             dz_i = dc * (g - c_before if COUPLED else g) * gate_slope(i)
         if HAS_F:

@@ -4,8 +4,10 @@ import numpy as np
 
 from .compiling import jit
 
-_GOLDEN, _MIX_1, _MIX_2 = (np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-_S30, _S27, _S31, _S32 = (np.uint64(shift) for shift in (30, 27, 31, 32))
+GOLDEN, *MIXES = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+SHIFTS = 30, 27, 31
+_GOLDEN, _MIX_1, _MIX_2 = (np.uint64(number) for number in (GOLDEN, *MIXES))
+_S30, _S27, _S31, _S32 = (np.uint64(shift) for shift in (*SHIFTS, 32))
 
 
 @jit

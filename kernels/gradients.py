@@ -10,6 +10,7 @@ that meet in the same cache sets: 124 instead of 280 GFLOP/s.
 """
 
 from .compiling import jit
+from .options import mask_row
 from .ragged import end_of, row_of
 from .simd import advance, constant, constant_row, copy, fma, lanes, load, load_element, pointer, stack_array, store
 from .tile import VECTORS, Left, Out, Right, panel_product
@@ -40,7 +41,7 @@ def first_slot(rows):
 
 
 @jit
-def gradient_tasks(tile, parts, window, ragged, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add, start, stop):
+def gradient_tasks(tile, parts, window, ragged, rows, dz, x, y, h0, mask, sums, copies, dW_ih, dW_hh, db, add, start, stop):
     """Compute the gradients of tasks `start` to `stop`, from one window of the steps (sweeps.Window) after the other.
 
     Of several windows the last comes first; the sums go from one to the next, and are written with the one from step 0 on.
@@ -48,6 +49,7 @@ def gradient_tasks(tile, parts, window, ragged, rows, dz, x, y, h0, sums, copies
     parts : into how many all tasks fall
     rows : (3, slots), cells.Cell.rows
     dz : (N, S, slots, U') of U units; x : (N, T, I); y : (N, S or more, H) outputs; h0 : (N, H)  output before the window
+    mask : (N, H), options.Options.mask, that the product with h has seen h through
     sums : (panels of dz, I + 1 + H, 4L)  workspace: dW', a panel after the other
     copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
     dW_ih : (G U, I); dW_hh : (G U, H); db : (B U,)  written, or with `add` accumulated into
@@ -66,7 +68,7 @@ def gradient_tasks(tile, parts, window, ragged, rows, dz, x, y, h0, sums, copies
         pair = _first(window)
         for first in range(0, window.pairs, SUMMED):
             count = min(window.pairs - first, SUMMED)
-            following = _copy_rows(copies, part, window, ragged, x, y, h0, pair, count, r0, r1)
+            following = _copy_rows(copies, part, window, ragged, x, y, h0, mask, pair, count, r0, r1)
             begins = window.stop == window.steps and first == 0
             for p in range(panel, panel + together):
                 _add_products(tile, window, ragged, rows, dz, copies, part, sums, p, x.shape[2], r0, r1, pair, count, begins)
@@ -94,7 +96,7 @@ def _next(window, ragged, rows, n, t):
 
 
 @jit
-def _copy_rows(copies, part, window, ragged, x, y, h0, pair, count, r0, r1):
+def _copy_rows(copies, part, window, ragged, x, y, h0, mask, pair, count, r0, r1):
     """Copy columns r0 to r1 of [x | 1 | h] of `count` pairs from `pair` on; h is the state before the step.
 
     Return the pair that follows.
@@ -112,6 +114,8 @@ def _copy_rows(copies, part, window, ragged, x, y, h0, pair, count, r0, r1):
             y_at = (at * y.shape[1] + t - 1 - window.y_start) * hidden
             before = pointer(h0, at * hidden) if t == window.start else pointer(y, y_at)
             copy(advance(before, h_start - inputs - 1), advance(row, h_start - r0), r1 - h_start)
+            place = part * SUMMED * CHUNK + i * (r1 - r0) + h_start - r0
+            mask_row(mask, at, h_start - inputs - 1, copies, place, r1 - h_start)
         n, t = _next(window, ragged, x.shape[0], n, t)
     return n, t
 
@@ -210,7 +214,9 @@ def peephole_sums(tile, window, ragged, peepholes, dz, c, sums, dp, add, start, 
             for _ in range(window.pairs):
                 slot = t - window.start
                 gradient = load(dz, (n * dz.shape[1] + slot) * z_step + peepholes[k, 0] * units + j)
-                state = load(c, (n * c.shape[1] + slot + peepholes[k, 1]) * c_step + j)
+                later = peepholes[k, 1]
+                raw = later * (c.shape[2] - 1) * units  # with options, c as the cell left it has a slot of its own
+                state = load(c, (n * c.shape[1] + slot + later) * c_step + raw + j)
                 total = fma(gradient, state, total)
                 n, t = _next(window, ragged, rows, n, t)
             store(sums, k * units + j, total)

@@ -16,8 +16,9 @@ from numba.extending import intrinsic
 from . import activations, dropout, embedding, gradients, layout, losses, products, sweeps, updates
 from .compiling import CFunction, entry, jit
 from .helpers import call_part
+from .options import masked
 from .ragged import end_of, row_of
-from .simd import INT, copy, int_constant, lanes, pointer
+from .simd import INT, constant, copy, int_constant, lanes, load, load_first, pointer, store, store_first
 
 _BYTES = ir.IntType(8).as_pointer()
 _KERNEL = ir.FunctionType(ir.VoidType(), [_BYTES, INT, INT])
@@ -109,30 +110,33 @@ def _deal(typingctx, kernel, runtime, work, total, arguments):
 
 
 @jit
-def _begin(ragged, first, h, c):
-    """Bring the states before a window to slot 0 of c; of a ragged batch, h to the first half of `h`."""
-    batch, states, units = c.shape[0], c.shape[2], c.shape[3]
-    for k in range(states):
-        layout.pad_states(ragged, first[1 + k], batch, c, k * units, c.shape[1] * states * units)
-    if ragged.shape[1] > 0:
+def _begin(ragged, cell, first, h, c):
+    """Bring the states before a window to slot 0 of c, and what the products see of h to the first half of `h`, if any."""
+    batch, slots, units = c.shape[0], c.shape[2], c.shape[3]
+    for k in range(len(first) - 1):
+        layout.pad_states(ragged, first[1 + k], batch, c, k * units, c.shape[1] * slots * units)
+    if h.shape[0] > 0:
         hidden = h.shape[1]
         for n in range(batch):
-            copy(pointer(first[0], row_of(ragged, n) * hidden), pointer(h, n * hidden), hidden)
+            row = row_of(ragged, n)
+            for j in range(0, hidden, lanes(h)):
+                seen = masked(cell, row, j, hidden, load_first(first[0], row * hidden + j, hidden - j))
+                store_first(h, n * hidden + j, seen, hidden - j)
 
 
 @jit
 def _end(window, ragged, first, y, c, keep, last):
     """Write the states after a window, those before it of rows that had ended."""
-    hidden, states, units = y.shape[2], c.shape[2], c.shape[3]
+    hidden, slots, units = y.shape[2], c.shape[2], c.shape[3]
     for n in range(y.shape[0]):
         row, steps = row_of(ragged, n), end_of(ragged, window, n) - window.start
         if last[0].shape[0] > 0:
             y_at = (row * y.shape[1] + window.start + steps - 1 - window.y_start) * hidden
             h = pointer(y, y_at) if steps > 0 else pointer(first[0], row * hidden)
             copy(h, pointer(last[0], row * hidden), hidden)
-        for k in range(states):
+        for k in range(len(last) - 1):
             if last[1 + k].shape[0] > 0:
-                at = ((n * c.shape[1] + (steps if keep else 0)) * states + k) * units
+                at = ((n * c.shape[1] + (steps if keep else 0)) * slots + k) * units
                 copy(pointer(c, at), pointer(last[1 + k], row * hidden), hidden)
 
 
@@ -143,18 +147,17 @@ def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last
     recurrent : tile.panel_product_address of cell.h's dtype
     window : (5,) integers, the fields of sweeps.Window; ragged : as ragged.py describes it
     first : (h, ..), (N, H) each, h and the cell's states before the window
-    h : (2N, H)  workspace; (0, H) for a full batch
+    h : (2N, H)  workspace; (0, H) where rows are in order and the products see h itself
     last : (h, ..), (N, H)  written: those after the window; (0, H) to leave one out
     """
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
-    _begin(ragged, first, h, c)
+    _begin(ragged, cell, first, h, c)
     batch = y.shape[0]
     if batch > 0 and now.stop > now.start:
         parts = runtime[PARTS]
         total, threads = now.pairs if ragged.shape[1] > 0 else batch, min(parts, runtime[THREADS])
         total = parts if team.size > 0 else total
-        h0 = h if ragged.shape[1] > 0 else first[0]
-        arguments = (recurrent, team, threads, now, ragged, cell, x, h0, y, c, z, keep)
+        arguments = (recurrent, team, threads, now, ragged, cell, x, first[0], h, y, c, z, keep)
         _deal(sweeps.forward_part, runtime, 0, total, arguments)
     _end(now, ragged, first, y, c, keep, last)
 
@@ -162,7 +165,7 @@ def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last
 @entry
 def recompute(runtime, window, ragged, cell, x, first, h, y, c, z):
     """sweeps.recompute_part over the panels of hidden units; arguments as for `forward`."""
-    _begin(ragged, first, h, c)
+    _begin(ragged, cell, first, h, c)
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
     h0 = h if ragged.shape[1] > 0 else first[0]
     _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], (now, ragged, cell, x, h0, y, c, z))
@@ -177,13 +180,17 @@ def backward(runtime, team, window, ragged, cell, weights, orders, packed, dy, l
     orders : (2,) of the blocks of W_ih and of W_hh, those of the slots
     last : (dh, ..), gradients of h and of the cell's states after the window; (0, H) for zeros
     first : (dh, ..), (N, H)  written: those before the window; (0, H) to leave them out
-    work : (N, H'), of h, and (N, states, H'), workspace
+    work : (N, H'), of h, and (N, states, H'), workspace; with options a slot more
     """
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
-    batch, states, units = z.shape[0], c.shape[2], z.shape[3]
+    batch, states, slots, units = z.shape[0], len(last) - 1, work[1].shape[1], z.shape[3]
     layout.pad_states(ragged, last[0], batch, work[0], 0, units)
     for k in range(states):
-        layout.pad_states(ragged, last[1 + k], batch, work[1], k * units, states * units)
+        layout.pad_states(ragged, last[1 + k], batch, work[1], k * units, slots * units)
+    if slots > states:
+        for n in range(batch):
+            for j in range(0, units, lanes(z)):
+                store(work[1], (n * slots + states) * units + j, constant(load(z, 0), 0))
     if batch > 0 and now.stop > now.start:
         if now.stop == now.steps:
             _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], orders[0], packed[0]))
@@ -195,7 +202,7 @@ def backward(runtime, team, window, ragged, cell, weights, orders, packed, dy, l
         _deal(sweeps.backward_part, runtime, 0, total, arguments)
     layout.copy_states(ragged, work[0], 0, units, first[0])
     for k in range(states):
-        layout.copy_states(ragged, work[1], k * units, states * units, first[1 + k])
+        layout.copy_states(ragged, work[1], k * units, slots * units, first[1 + k])
 
 
 @entry
@@ -214,11 +221,11 @@ def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, cell):
 
 
 @entry
-def weight_gradients(runtime, window, ragged, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add):
+def weight_gradients(runtime, window, ragged, rows, dz, x, y, h0, mask, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
-    arguments = (runtime[PARTS], now, ragged, rows, dz, x, y, h0, sums, copies, dW_ih, dW_hh, db, add)
+    arguments = (runtime[PARTS], now, ragged, rows, dz, x, y, h0, mask, sums, copies, dW_ih, dW_hh, db, add)
     _deal(gradients.gradient_tasks, runtime, 0, total, arguments)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .cells import cell_backward, cell_forward, load_slots, load_states, places, store_all
 from .compiling import jit
+from .options import Before, Place, arrived, masked, past_cell, settle, to_cell, unsettled
 from .products import packed_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
 from .simd import constant_row, lanes, load, load_first, pointer, store, store_first
@@ -50,7 +51,7 @@ def _share(total, parts, part):
 
 
 @jit
-def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, y, c, z, keep, start, stop):
+def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h, y, c, z, keep, start, stop):
     """Run a part of one layer over time: rows (ragged.rows_of_part), or as a member of a team some hidden units of all.
 
     recurrent : address of the panel product for cell.h, as `tile` is for cell.x
@@ -59,9 +60,12 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, y,
     window : Window of S steps
     cell : packed parameters (cells.Cell)
     x : (N, T, I)
-    h0 : (N, H), the state before the window; of a ragged batch (2N, H), with it in the first N rows by length, overwritten
+    h0 : (N, H), the state before the window
+    h : (2N, H), with what the products see of it in the first N rows, by length, overwritten; or (0, H) where they see h
+        itself, in the order of y
     y : (N, S or more, H)  written: h of every step
-    c : (N, S+1, states, H') with `keep`, else (N, 1, states, H')  the first holds the initial ones; what follows is written
+    c : (N, S+1, states, H') with `keep`, else (N, 1, states, H')  the first holds the initial ones; what follows is written;
+        with options a slot more than states
     z : (N, S, slots, H') with `keep`, else (N, any number of steps, slots, H')  written: what the cell keeps
     keep : whether all steps' c and z are stored, for the backward pass
     """
@@ -82,7 +86,7 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, y,
         _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, rows, p0, p1)
         for t in range(t0, t1):
             rows = rows_at(ragged, t, start, rows)
-            _forward_step(recurrent, window, ragged, cell, h0, y, c, z, t - first, keep, t, start, rows, p0, p1)
+            _forward_step(recurrent, window, ragged, cell, x, h0, h, y, c, z, t - first, keep, t, start, rows, p0, p1)
             meet(team, members, t + 1 - window.start)
 
 
@@ -126,16 +130,18 @@ def _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, stop
 
 
 @jit
-def _forward_step(recurrent, window, ragged, cell, h0, y, c, z, slot, keep, t, start, stop, p0, p1):
+def _forward_step(recurrent, window, ragged, cell, x, h0, h, y, c, z, slot, keep, t, start, stop, p0, p1):
     """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time."""
     width, to = lanes(y), places(cell)
     hidden, units = y.shape[2], z.shape[3]
     y_row, y_at = y.shape[1] * hidden, (t - window.y_start) * hidden
     z_row, z_at = z.shape[1] * to.slots * units, slot * to.slots * units
-    c_row, c_step = c.shape[1] * to.states * units, to.states * units if keep else 0
-    half = (t - window.start) % 2 * y.shape[0]  # of h0, where h of the step before is if y has another order
-    if t == window.start or ragged.shape[1] > 0:
-        left = Left(pointer(h0, (half + start) * hidden), hidden, 1, 0)
+    c_row, c_step = c.shape[1] * c.shape[2] * units, c.shape[2] * units if keep else 0
+    half = (t - window.start) % 2 * y.shape[0]  # of h, where that of the step before is
+    if h.shape[0] > 0:
+        left = Left(pointer(h, (half + start) * hidden), hidden, 1, 0)
+    elif t == window.start:
+        left = Left(pointer(h0, start * hidden), hidden, 1, 0)
     else:
         left = Left(pointer(y, start * y_row + y_at - hidden), y_row, 1, 0)
     whole = p0 + max(0, min(p1, units // (to.spread * width)) - p0) // 2 * 2 if stop - start == 1 else p0
@@ -149,15 +155,20 @@ def _forward_step(recurrent, window, ragged, cell, h0, y, c, z, slot, keep, t, s
             second = to.spread * width, to.spread * width, hidden * cell.h.shape[2]
             two_panels(recurrent, to.h_count * some, out, out, left, right, hidden, 1, second)
         for n in range(start, stop):
-            c_at, y_to = n * c_row + (t - window.start) * c_step + j, row_of(ragged, n) * y_row + y_at
+            row, c_at = row_of(ragged, n), n * c_row + (t - window.start) * c_step + j
+            y_to = row * y_row + y_at
             for unit in range(j, j + some * width, width):
                 at, state_at = n * z_row + z_at + unit, c_at + unit - j
                 slots, before = load_slots(cell, z, at, units), load_states(cell, c, state_at, units)
-                kept, after, h = cell_forward(cell, unit, slots, before)
-                store_all(c, state_at + c_step, units, after)
-                store_first(y, y_to + unit, h, hidden - unit)
-                if ragged.shape[1] > 0:
-                    store_first(h0, (y.shape[0] - half + n) * hidden + unit, h, hidden - unit)
+                kept, after, out = cell_forward(cell, unit, slots, before)
+                place, to_at = Place(row, t, x.shape[1], unit, hidden), state_at + c_step
+                lies = Before(t == window.start, h0, y, y_to - hidden + unit)
+                after, out = settle(cell, place, c, to_at, units, before, after, lies, out)
+                store_all(c, to_at, units, after)
+                store_first(y, y_to + unit, out, hidden - unit)
+                if h.shape[0] > 0:
+                    seen = masked(cell, row, unit, hidden, out)
+                    store_first(h, (y.shape[0] - half + n) * hidden + unit, seen, hidden - unit)
                 if keep:
                     store_all(z, at, units, kept)
 
@@ -167,7 +178,8 @@ def recompute_part(tile, window, ragged, cell, x, h0, y, c, z, p0, p1):
     """Compute the gates of a window once more from the outputs, which are known: panels p0 to p1 of hidden units.
 
     Without a step that waits for the one before, the products run along time as well as the batch. Arguments are those of
-    forward_part with `keep`, except that y is read; c and z get the same bits.
+    forward_part with `keep`, except that y is read, and h0 with rows by length; c and z get the same bits. For cells without
+    options.
     """
     rows, first, hidden, to = rows_at(ragged, window.start, 0, x.shape[0]), window.start, y.shape[2], places(cell)
     width, units, steps = lanes(y), z.shape[3], window.stop - window.start
@@ -208,8 +220,8 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c
     team, threads, window, start, stop : as in forward_part
     u : recurrent weights (G H, H) and w : input weights (G H, I), by layout.pack_columns, gates in the order of their slots
     dy : (N, T, H), or (1, 1, H) where it is the same at every step
-    dh : (N, H'), dc : (N, states, H')  gradients of the states after the window, zero in the padding; overwritten with those
-        before it
+    dh : (N, H'), dc : (N, states, H'), with options a slot more  gradients of the states after the window, zero in the
+        padding and in that slot; overwritten with those before it
     c : (N, S+1, states, H'), as forward_part left it
     z : (N, S, slots, H')  what the cell kept; overwritten with the gradients of the pre-activations
     dx : (N, T, I)  written in the window; with I = 0 the inputs' gradient is left out
@@ -229,18 +241,18 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c
         t0 = max(window.start, t1 - block)
         for t in range(t1 - 1, t0 - 1, -1):
             later, rows = rows, rows_at(ragged, t, start, stop)
-            _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, t, start, rows, later, q0, q1)
+            _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, dx, t, start, rows, later, q0, q1)
             meet(team, members, end - t)
         if dx.shape[2] > 0:
             p0, p1 = _share(w.shape[0], members, rank)
             _input_gradient(tile, window, ragged, cell, w, dx, z, t0, t1, start, rows, p0, p1)
         t1 = t0
-    _recurrent_products(tile, cell, u, dh, z, q0, q1, 0, start, rows)
+    _recurrent_products(tile, ragged, cell, u, dh, dc, z, q0, q1, 0, start, rows)
 
 
 @jit
-def _recurrent_products(tile, cell, u, dh, z, q0, q1, slot, start, stop):
-    """Write ``dh = dz U``, with dz of one step of z, for panels q0 to q1 of hidden units."""
+def _recurrent_products(tile, ragged, cell, u, dh, dc, z, q0, q1, slot, start, stop):
+    """Write ``dh = dz U``, with dz of one step of z, and what else reaches h before it, for panels q0 to q1 of units."""
     width, to = lanes(z), places(cell)
     units, hidden = z.shape[3], u.shape[1] // to.h_count
     panel = VECTORS * width
@@ -256,39 +268,50 @@ def _recurrent_products(tile, cell, u, dh, z, q0, q1, slot, start, stop):
             panel_product(tile, stop - start, vectors, out, init, left, right, hidden, to.h_count)
         elif (q - q0) % 2 == 0:
             two_panels(tile, VECTORS, out, init, left, right, hidden, to.h_count, (panel, 0, u.shape[1] * panel))
+    if dc.shape[1] > to.states:  # there are options
+        for n in range(start, stop):
+            for j in range(q0 * panel, min(q1 * panel, units), width):
+                dc_at = n * dc.shape[1] * units + j
+                whole_dh = arrived(cell, row_of(ragged, n), dc, dc_at, units, j, hidden, load(dh, n * units + j))
+                store(dh, n * units + j, whole_dh)
 
 
 @jit
-def _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, t, start, stop, later, q0, q1):
+def _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, dx, t, start, stop, later, q0, q1):
     """Bring dh from step t + 1 to step t and apply the cell's adjoint, for panels q0 to q1 of hidden units.
 
     Rows `start` to `later` take part in step t + 1, too; for the others dh is that of their last state.
     """
     width, to = lanes(z), places(cell)
     slot, units, hidden = t - window.start, z.shape[3], dy.shape[2]
-    c_step = to.states * units
+    c_step, dc_step = c.shape[2] * units, dc.shape[1] * units
     z_row, c_row = z.shape[1] * to.slots * units, c.shape[1] * c_step
     dy_row, dy_step = (dy.shape[1] * hidden, hidden) if dy.shape[0] * dy.shape[1] > 1 else (0, 0)
     if later > start:
-        _recurrent_products(tile, cell, u, dh, z, q0, q1, slot + 1, start, later)
+        _recurrent_products(tile, ragged, cell, u, dh, dc, z, q0, q1, slot + 1, start, later)
     for q in range(q0, q1):
         vectors = min(VECTORS, units // width - q * VECTORS)
         for n in range(start, stop):
-            dy_at = row_of(ragged, n) * dy_row + t * dy_step
+            row = row_of(ragged, n)
+            dy_at = row * dy_row + t * dy_step
             for v in range(vectors):
                 j = (q * VECTORS + v) * width
-                at, c_at, dc_at = n * z_row + slot * to.slots * units + j, n * c_row + slot * c_step + j, n * c_step + j
-                dz, dstates = cell_backward(
+                at, c_at, dc_at = n * z_row + slot * to.slots * units + j, n * c_row + slot * c_step + j, n * dc_step + j
+                place, after_at = Place(row, t, dx.shape[1], j, hidden), c_at + c_step
+                reached = load(dh, n * units + j) + load_first(dy, dy_at + j, hidden - j)
+                states = load_states(cell, dc, dc_at, units)
+                through, of_states = to_cell(cell, place, reached, states)
+                dz, before = cell_backward(
                     cell,
                     j,
                     load_slots(cell, z, at, units),
                     load_states(cell, c, c_at, units),
-                    load_states(cell, c, c_at + c_step, units),
-                    load(dh, n * units + j) + load_first(dy, dy_at + j, hidden - j),
-                    load_states(cell, dc, dc_at, units),
+                    unsettled(cell, c, after_at, units, load_states(cell, c, after_at, units)),
+                    through,
+                    of_states,
                 )
                 store_all(z, at, units, dz)
-                store_all(dc, dc_at, units, dstates)
+                store_all(dc, dc_at, units, past_cell(cell, place, dc, dc_at, units, reached, states, before))
 
 
 @jit

@@ -240,6 +240,22 @@ def registered_name(cell: Spec) -> str | None:
 OWN: dict[str, Any] = {}
 
 
+def checked_options(spec: Spec, cell_clip: Any, zoneout: Any) -> tuple[float | None, tuple[float, float]]:
+    """Return the bound of c and the probabilities of zoneout for h and c; ValueError where the cell has no c."""
+    has_c = isinstance(spec, CellSpec)
+    if cell_clip is not None:
+        cell_clip = _validate.real("cell_clip", cell_clip, positive=True)
+        if not has_c:
+            raise ValueError(f"cell_clip is for cells with a state c, not for {spec}")
+    both = zoneout if isinstance(zoneout, (tuple, list)) else (zoneout, zoneout if has_c else 0.0)
+    if len(both) != 2:
+        raise ValueError(f"zoneout must be a probability or a pair, for h and for c, not {zoneout!r}")
+    h, c = (_validate.real("zoneout", value, least=0, below=1) for value in both)
+    if c and not has_c:
+        raise ValueError(f"zoneout of c is for cells with such a state, not for {spec}")
+    return cell_clip, (h, c)
+
+
 def gates(spec: CellSpec) -> str:
     """Return the gates and the input that have weights, of i, f, g, o, in the order of their blocks."""
     has = {"i": spec.input_gate, "f": spec.forget_gate == "learned", "g": True, "o": spec.output_gate}

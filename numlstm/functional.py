@@ -25,6 +25,7 @@ __all__ = [
     "LSTMWeights",
     "PackedWeights",
     "RNNGradients",
+    "RNNOptions",
     "RNNOutput",
     "RNNState",
     "SLSTMState",
@@ -134,6 +135,22 @@ class RNNOutput(NamedTuple):
     y: Array
     states: tuple[Array, ...]
     tape: Tape | None
+
+
+class RNNOptions(NamedTuple):
+    """What may be done to the states of any cell, for `rnn`.
+
+    cell_clip : c is limited to -cell_clip..cell_clip before h is made of it; of the LSTM family
+    zoneout : probabilities in 0..1 with which a unit's h, and its c, stay as they were before a step (Krueger et al. 2017)
+    seed : of zoneout's masks, in training; without it the states are mixed by the probabilities, as inference does
+    recurrent_mask : (N, H), by which h is multiplied before every product: with zeros in some places and 1 / (1 - rate) in
+        the others that is recurrent dropout, with one mask a sequence (Gal and Ghahramani 2016)
+    """
+
+    cell_clip: float | None = None
+    zoneout: tuple[float, float] = (0.0, 0.0)
+    seed: int | None = None
+    recurrent_mask: Array | None = None
 
 
 class RNNGradients(NamedTuple):
@@ -307,6 +324,7 @@ def rnn(
     lengths: npt.ArrayLike | None = None,
     tape: bool = True,
     recompute: str | None = None,
+    options: RNNOptions | None = None,
 ) -> RNNOutput:
     """Run one recurrent layer of any cell over a batch of sequences.
 
@@ -325,6 +343,8 @@ def rnn(
         A name of `numlstm.cells.VARIANTS`, "gru", "rnn" or "slstm", or one that was registered; a cell by its parts; or one
         of the user's own. Each is compiled at its first use.
     lengths, tape, recompute : as for `lstm`
+    options : RNNOptions, optional
+        Recurrent dropout, zoneout, a bound of c.
 
     Returns
     -------
@@ -345,7 +365,7 @@ def rnn(
         came = f"{len(given)} items" if isinstance(given, (tuple, list)) else type(given).__name__
         raise TypeError(f"states must be a tuple of {spec.states}, ({', '.join(spec.state_names)}), not {came}")
     named = [(f"states[{i}]", state) for i, state in enumerate(given)]
-    return RNNOutput(*_forward(spec, x, weights, named, lengths, tape, recompute))
+    return RNNOutput(*_forward(spec, x, weights, named, lengths, tape, recompute, options))
 
 
 def _states(
@@ -366,6 +386,7 @@ def _forward(
     lengths: npt.ArrayLike | None,
     tape: bool,
     recompute: str | None,
+    options: RNNOptions | None = None,
 ) -> tuple[Array, tuple[Array, ...], Tape | None]:
     """Return y, the last states and the tape; the states come with their names."""
     from . import backend
@@ -394,17 +415,20 @@ def _forward(
     first, ends = _states(states, batch, hidden, like), _validate.lengths("lengths", lengths, batch, steps)
     sizes = batch, steps, features, hidden
     keep, kind, ragged = bool(tape), backend.kind_of(spec.name), ends is not None
+    chosen = None if options is None else _checked_options(spec, options, (batch, hidden), like)
     # All on which the memory depends.
-    key = spec.name, sizes, dtype, keep, recompute, compute_dtype, ragged, _threads.get_num_threads()
+    key = spec.name, sizes, dtype, keep, recompute, compute_dtype, ragged, chosen is None, _threads.get_num_threads()
     own = spec.name, features, hidden, dtype
-    sweep = borrow(key) or backend.Recurrent(kind, sizes, dtype, keep, aligned_empty, recompute, compute_dtype, ragged)
+    sweep = borrow(key) or backend.Recurrent(
+        kind, sizes, dtype, keep, aligned_empty, recompute, compute_dtype, ragged, chosen is not None
+    )
     if checked is not None:
         checked = cells.inside(spec, checked)
         packed = borrow(own) or backend.Weights(kind, features, hidden, dtype, aligned_empty)
         packed.load(checked)
     new = np.zeros if ragged else np.empty  # what lies past a length is not written
     y, last = new((batch, steps, hidden), dtype), tuple([np.empty((batch, hidden), dtype) for _ in states])
-    cell = packed.cell
+    cell = packed.cell if chosen is None else backend.options_of(packed.cell, *chosen)
     sweep.forward(cell, x, first, y, last, ends)
     if tape and checked is not None:
         inputs = (
@@ -419,6 +443,23 @@ def _forward(
     if checked is not None:
         give_back(own, packed)
     return y, last, None
+
+
+def _checked_options(
+    spec: Spec, options: Any, sizes: tuple[int, int], like: tuple[str, np.dtype[Any]]
+) -> tuple[float | None, tuple[float, float], int | None, Array] | None:
+    """Return what `backend.options_of` takes, None where all options are at rest."""
+    if not isinstance(options, RNNOptions):
+        raise TypeError(f"options must be an RNNOptions, not {type(options).__name__}")
+    mask = np.empty((0, sizes[1]), like[1])
+    if options.recurrent_mask is not None:
+        mask = _validate.floating("recurrent_mask", options.recurrent_mask, like)
+        _validate.shape("recurrent_mask", mask, dict(zip("NH", sizes, strict=True)))
+    clip, zoneout = cells.checked_options(spec, options.cell_clip, options.zoneout)
+    seed = None if options.seed is None else _validate.whole("seed", options.seed, 0)
+    if clip is None and not any(zoneout) and not len(mask):
+        return None
+    return clip, zoneout, seed, mask
 
 
 def lstm_backward(tape: Tape | None, dy: Array | None, dh: Array | None = None, dc: Array | None = None) -> Gradients:

@@ -72,7 +72,13 @@ class RecurrentRun(Run):
         kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
         self._packed = backend.Weights(kind, features, layer.units, dtype, take)
-        self._sweep = backend.Recurrent(kind, sizes, dtype, training, take, layer.recompute, ragged=ragged)
+        clip, zoneout = layer.cell_clip, layer.zoneouts
+        self._masks = training and layer.recurrent_dropout > 0
+        mask = take((batch if self._masks else 0, layer.units), dtype)
+        self._cell = backend.options_of(self._packed.cell, clip, zoneout, 0 if training else None, mask)
+        self._sweep = backend.Recurrent(
+            kind, sizes, dtype, training, take, layer.recompute, ragged=ragged, options=self._cell.options is not None
+        )
         self._lengths: Array | None = None
         self._given = tuple(take((batch, layer.units), dtype) for _ in range(layer.spec.states))
         self._first: tuple[Array, ...] | None = None
@@ -109,12 +115,22 @@ class RecurrentRun(Run):
         if states is not None:
             self._first = self._given
             _copy(states, self._given)
-        self._sweep.forward(self._packed.cell, self._x, self._first, self._steps, self._last, lengths)
+        if self._cell.options is not None:
+            self._new_masks(key)
+        self._sweep.forward(self._cell, self._x, self._first, self._steps, self._last, lengths)
         if lengths is not None and self.y is self._steps:
             _lengths.clear(self.y, lengths)
         if states is not None:
             _copy(self._last, states)
         return self.y
+
+    def _new_masks(self, key: int) -> None:
+        options = self._cell.options
+        options.key[:] = _random.stream_key(key, 3)  # of zoneout, if there is one to train with
+        if self._masks:
+            options.mask[...] = 1
+            mask = options.mask[:, np.newaxis]
+            backend.drop(_random.stream_key(key, 2), self._layer.recurrent_dropout, mask, mask)
 
     def last_states(self) -> tuple[Array, ...]:
         return tuple(state.copy() for state in self._last)

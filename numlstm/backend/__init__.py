@@ -11,7 +11,7 @@ from .recurrent import Recurrent, States
 from .runtime import describe
 from .steps import batch_step, chain_step, dense_step, embedding_step, recurrent_step
 from .training import LOSSES, RULES, SLOTS, Updates, norm, run_loss, shrink
-from .weights import Kind, Parameters, Weights, kind_of
+from .weights import Kind, Parameters, Weights, kind_of, options_of
 
 __all__ = [
     "ACTIVATIONS",
@@ -35,6 +35,7 @@ __all__ = [
     "kind_of",
     "norm",
     "recurrent_step",
+    "options_of",
     "run_loss",
     "scatter",
     "shrink",

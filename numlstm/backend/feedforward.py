@@ -83,6 +83,7 @@ class Dense:
             dz.reshape(rows, 1, 1, -1),
             x.reshape(rows, 1, -1),
             *self._no_state,
+            self._no_weights,
             self._sums,
             self._copies,
             sums[0],

@@ -50,6 +50,11 @@ def _window_steps(steps: int) -> int:
     return min(steps, -(-math.isqrt(steps) // group) * group)
 
 
+def _mask(cell: cells.Cell, none: Array) -> Array:
+    """Return the mask of a cell's recurrent dropout, or `none`."""
+    return none if cell.options is None else cell.options.mask
+
+
 class Recurrent:
     """The passes of one layer over batches of one shape, N, T, I, H.
 
@@ -58,6 +63,7 @@ class Recurrent:
     order from the last: "gates" from the outputs, which it asks for, "states" from those states alone.
 
     ragged : whether sequences may differ in length
+    options : whether cells come with options (kernels.options), in which the mask may change from pass to pass
     summing : into how many parts the sums of gradients fall
     nbytes : of all the memory taken
     """
@@ -72,31 +78,34 @@ class Recurrent:
         recompute: str | None = None,
         compute_dtype: str | None = None,
         ragged: bool = False,
+        options: bool = False,
     ) -> None:
         batch, steps, _, hidden = self._sizes = sizes
         self._kind, (slots, states) = kind, (kind.cell.slots, kind.cell.states)
-        self._recompute = recompute if keep else None
+        self._recompute, self._options = recompute if keep else None, options
+        slots_of_c = states + options
         self._steps = _window_steps(steps) if self._recompute else steps
         self._dtype, self._keep, self._take, self.nbytes, self.ragged = dtype, keep, take, 0, ragged
+        self._cell: cells.Cell | None = None
         self._product = panel_product_address(np.uint32 if compute_dtype == "bfloat16" else dtype)  # with recurrent weights
         self._deal(_threads.get_num_threads())
         units = layout.padded(hidden, dtype)
         rows = -(-batch // (1 if self._members > 1 else self._parts))
         block = sweeps.block_steps.py_func(rows, slots * units, ROWS if ragged else 1)
         at_once = self._steps if keep else min(steps, block)
-        self._c = self._memory((batch, self._steps + 1 if keep else 1, states, units), dtype)
+        self._c = self._memory((batch, self._steps + 1 if keep else 1, slots_of_c, units), dtype)
         self._z = self._memory((batch, at_once, slots, units), dtype)
         self._zeros = self._memory((max(1, batch), hidden), dtype)  # a pass fills it anew: others may use the memory between
         self._none = self._zeros[:0]
         self._no_states = (self._zeros,) * (1 + states), (self._none,) * (1 + states)
-        self._h = self._memory((2 * batch if ragged else 0, hidden), dtype)
+        self._h = self._memory((2 * batch if ragged or options else 0, hidden), dtype)
         self._cut(steps)
         if self._recompute:
             self._states = [self._some_states() for _ in self._windows]
         if self._recompute == "states":
             self._y = self._memory((batch, self._steps, hidden), dtype)
         if keep:  # gradients of the states: within a sweep, and between two windows
-            self._work = self._memory((batch, units), dtype), self._memory((batch, states, units), dtype)
+            self._work = self._memory((batch, units), dtype), self._memory((batch, slots_of_c, units), dtype)
             self._carried = self._some_states()
 
     def _cut(self, steps: int, lengths: Array | None = None) -> None:
@@ -165,11 +174,13 @@ class Recurrent:
     ) -> None:
         """Write y (N, T, H) and the states after the last step to `last`.
 
+        cell : with options if these passes are for such, and left alone until the backward pass
         first : the states before the first step, None for zeros
         y : may be None if it is not wanted, with recompute="states"
         lengths : (N,) int64 in 0..T, None if all are T; past its length a row of x is not read, nor one of y written
         """
         self._measure(lengths)
+        self._cell = cell if self._keep else None
         zeros = self._zeros
         zeros.fill(0)
         before = self._no_states[0] if first is None else self._inside(first, zeros)
@@ -197,7 +208,8 @@ class Recurrent:
         window, y = (self._windows_alone[k], self._y) if y is None else (self._windows[k], y)
         work = self._c, self._z, keep
         steps = window, self._ragged[k]
-        self._run(parallel.forward, *self._now(), self._product, *steps, cell, x, first, self._h, y, last, *work)
+        h = self._h if self._ragged[k].size or _mask(cell, self._none).size else self._none
+        self._run(parallel.forward, *self._now(), self._product, *steps, cell, x, first, h, y, last, *work)
 
     def _run(self, entry: Callable[..., Any], *arguments: Any) -> None:
         """Call an entry point, with a word about a user's own cell that does not compile."""
@@ -246,8 +258,9 @@ class Recurrent:
         first : gradients of the first states, None to leave them out
         sums : gradients of all weights, with `add` accumulated into
         """
-        assert packed.copies is not None
-        kind, cell, copies, zeros, none = self._kind, packed.cell, packed.copies, self._zeros, self._none
+        assert packed.copies is not None and self._cell is not None
+        kind, cell, copies, zeros, none = self._kind, self._cell, packed.copies, self._zeros, self._none
+        self._cell = None  # a pool may keep these passes: not the weights with them
         (x, h0, y), (dy, last), carried = inputs, upstream, self._carried
         dy = zeros[:1, np.newaxis] if dy is None else dy
         sums_runtime = runtime(self._dtype, min(self.summing, copies.shape[0]))
@@ -261,9 +274,12 @@ class Recurrent:
         for k in reversed(range(len(self._windows))):
             window = self._windows[k]
             h = zeros if h0 is None else h0
-            if self._recompute == "gates":
+            if self._recompute == "gates" and self._options:
                 h = self._states[k][0]
-                work = self._h, y, self._c, self._z
+                self._forward(k, cell, x, self._states[k], y, self._no_states[1], True)
+            elif self._recompute == "gates":
+                h = self._states[k][0]
+                work = self._h if self._ragged[k].size else self._none, y, self._c, self._z
                 self._run(parallel.recompute, panels_runtime, window, self._ragged[k], cell, x, self._states[k], *work)
             elif self._recompute == "states":
                 h, window, y = self._states[k][0], self._windows_alone[k], self._y
@@ -285,7 +301,7 @@ class Recurrent:
                 dx,
             )
             if x.shape[0] and self._longest:
-                flat = kind.rows, self._z, x, y, h, packed.panels, copies
+                flat = kind.rows, self._z, x, y, h, _mask(cell, none), packed.panels, copies
                 parallel.weight_gradients(sums_runtime, *steps, *flat, *sums[:3], add)
                 if len(kind.cell.peepholes):
                     sums_p = packed.peephole_sums, sums[3]

@@ -7,7 +7,7 @@ import numpy as np
 
 from numlstm._validate import Array
 from numlstm._workspace import Take
-from numlstm.kernels import cells, gradients, layout, parallel, target
+from numlstm.kernels import cells, gradients, layout, options, parallel, target
 
 from . import own
 from .runtime import parts, runtime
@@ -43,6 +43,20 @@ def kind_of(name: str) -> Kind:
     gates = cell.x_slots[1], cell.h_slots[1]
     first = int(gradients.first_slot.py_func(cell.rows))
     return Kind(cell, cell.rows, (x_order, h_order), gates, first, cells.spread_of(cell))
+
+
+def options_of(
+    cell: cells.Cell, clip: float | None, zoneout: tuple[float, float], seed: int | None, mask: Array
+) -> cells.Cell:
+    """Return a cell with options (kernels.options.Options), or as it is where all of them are at rest.
+
+    clip : None for no bound; zoneout : probabilities for h and for c; seed : of its masks, None for their expectation
+    mask : (N, H), or (0, H) for none; it may change from pass to pass
+    """
+    if clip is None and not any(zoneout) and not mask.shape[0]:
+        return cell
+    numbers = np.array([np.inf if clip is None else clip, *zoneout], mask.dtype)
+    return cell._replace(options=options.Options(numbers, np.array([] if seed is None else [seed], np.uint64), mask))
 
 
 Parameters = tuple[Array, Array, Array, Array]  # W_ih, W_hh, b and peepholes p, in blocks of H rows

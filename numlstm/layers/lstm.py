@@ -37,8 +37,15 @@ class LSTM(Recurrent):
     dropout : float in 0..1
         Fraction of the input features that is left out in training, the same ones at every step of a sequence (Gal and
         Ghahramani 2016).
+    recurrent_dropout : float in 0..1
+        The same for h, before every product with it.
+    zoneout : float in 0..1 or a pair of them
+        Fraction of the units whose h and c stay as they were before a step, or one of h and one of c (Krueger et al. 2017);
+        without training the states are mixed by it.
+    cell_clip : float, optional
+        c is limited to -cell_clip..cell_clip before h is made of it, and has no gradient at that bound.
     seed : int, optional
-        Of the first weights and of the dropout. Without it they follow from `numlstm.utils.set_random_seed` and the
+        Of the first weights and of what is left out. Without it they follow from `numlstm.utils.set_random_seed` and the
         training's seed, or differ each time.
     return_sequences : bool
         Whether y is the output of every step (N, T, H) or of the last one (N, H).
@@ -71,6 +78,9 @@ class LSTM(Recurrent):
         bias_initializer: str | Initializer = "zeros",
         unit_forget_bias: bool = True,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
+        cell_clip: float | None = None,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -89,6 +99,9 @@ class LSTM(Recurrent):
             recurrent_initializer=recurrent_initializer,
             bias_initializer=bias_initializer,
             dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
+            cell_clip=cell_clip,
             seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,

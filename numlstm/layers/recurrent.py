@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 class Recurrent(Layer):
     """Base of the layers that go through sequences (N, T, F); see `numlstm.LSTM` for what they share."""
 
-    traits = attrgetter("units", "spec", "use_bias", "return_sequences", "return_state", "go_backwards")
+    traits = attrgetter(
+        "units", "spec", "use_bias", "return_sequences", "return_state", "go_backwards", "cell_clip", "zoneout"
+    )
     _TRANSPOSED = frozenset({"W_ih", "W_hh"})
 
     def __init__(
@@ -35,6 +37,8 @@ class Recurrent(Layer):
         recurrent_initializer: str | Initializer,
         bias_initializer: str | Initializer,
         dropout: float,
+        recurrent_dropout: float,
+        zoneout: float | tuple[float, float],
         seed: int | None,
         return_sequences: bool,
         return_state: bool,
@@ -43,6 +47,7 @@ class Recurrent(Layer):
         recompute: str | None,
         name: str | None,
         input_shape: Sequence[int | None] | None,
+        cell_clip: float | None = None,
     ) -> None:
         super().__init__(name, input_shape, seed)
         self.units, self.spec = _validate.whole("units", units), spec
@@ -51,7 +56,10 @@ class Recurrent(Layer):
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.dropout = _validate.real("dropout", dropout, least=0, below=1)
-        self.random = self.dropout > 0
+        self.recurrent_dropout = _validate.real("recurrent_dropout", recurrent_dropout, least=0, below=1)
+        self.cell_clip, self.zoneouts = cells.checked_options(spec, cell_clip, zoneout)
+        self.zoneout = tuple(zoneout) if isinstance(zoneout, list) else zoneout
+        self.random = self.dropout > 0 or self.recurrent_dropout > 0 or any(self.zoneouts)
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
         self.recompute = _validate.optional_choice("recompute", recompute, RECOMPUTE)
@@ -112,7 +120,8 @@ class Recurrent(Layer):
 
     def plain(self) -> "Recurrent":
         layer = copy.copy(self)
-        layer.dropout, layer.random, layer.stateful, layer.recompute = 0.0, False, False, None
+        layer.dropout, layer.recurrent_dropout, layer.random = 0.0, 0.0, False
+        layer.stateful, layer.recompute = False, None
         return layer
 
     def new_states(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, ...]:

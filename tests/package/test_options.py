@@ -1,0 +1,219 @@
+"""Recurrent dropout, zoneout and clipping of c on every kind of cell: against the textbook, and themselves in other ways."""
+
+import numpy as np
+import pytest
+import reference
+from numlstm.kernels import dropout
+from support import assert_same_bits
+
+import numlstm
+from numlstm import GRU, LSTM, Bidirectional, Dense, Sequential, SimpleRNN, cells, functional
+from numlstm.functional import RNNOptions
+
+CELLS = {
+    "lstm": reference.LSTM(),
+    "peephole": reference.PRESETS["peephole"],
+    "cifg": reference.PRESETS["cifg"],
+    "gru": reference.GRU(),
+    "rnn": reference.SimpleRNN(),
+}
+SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (1, 20, 4, 64)]
+ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
+SEED = 12345
+KINDS = ["clip", "mask", "expected zoneout", "zoneout", "all"]
+
+
+def _masks_of_zoneout(rates, batch, steps, hidden):
+    """Return what kernels.options draws, from the 64 bits of each place: the upper half for h, the lower one for c."""
+    with np.errstate(over="ignore"):
+        z = np.uint64(SEED) + np.arange(1, batch * steps * hidden + 1, dtype=np.uint64) * np.uint64(dropout.GOLDEN)
+        for mix, shift in zip(dropout.MIXES, dropout.SHIFTS, strict=False):
+            z = (z ^ (z >> np.uint64(shift))) * np.uint64(mix)
+    z ^= z >> np.uint64(dropout.SHIFTS[-1])
+    halves = z >> np.uint64(32), z & np.uint64(0xFFFFFFFF)
+    thresholds = [np.uint64(float(rate) * 2**32) for rate in rates]
+    return [(half < t).reshape(batch, steps, hidden) * 1.0 for half, t in zip(halves, thresholds, strict=True)]
+
+
+class Case:
+    """A cell with made-up weights, inputs, states, upstream gradients and options, for us and for the textbook."""
+
+    def __init__(self, rng, name, kind, sizes, dtype, ragged=False):
+        batch, steps, inputs, hidden = self.sizes = sizes
+        self.name, self.cell, count = name, CELLS[name], cells.spec(name).states
+        shapes, scale = reference.weight_shapes(self.cell, inputs, hidden), hidden**-0.5
+        self.weights = {key: rng.uniform(-scale, scale, shape).astype(dtype) for key, shape in shapes.items()}
+        self.x = rng.standard_normal((batch, steps, inputs)).astype(dtype)
+        self.dy = rng.standard_normal((batch, steps, hidden)).astype(dtype)
+        self.states, self.dstates = (tuple(s) for s in rng.standard_normal((2, count, batch, hidden)).astype(dtype))
+        self.lengths = rng.integers(1, steps, batch, endpoint=True) if ragged else None
+        ours, textbooks = {}, {}
+        with_c = count == 2
+        if kind in ("clip", "all") and with_c:
+            ours["cell_clip"] = textbooks["cell_clip"] = float(dtype(0.3))
+        if kind in ("mask", "all"):
+            mask = ((rng.random((batch, hidden)) < 0.5) * 2).astype(dtype)
+            ours["recurrent_mask"], textbooks["recurrent_dropout"] = mask, mask
+        if "zoneout" in kind or kind == "all":
+            rates = dtype(0.3), dtype(0.2 if with_c else 0)
+            ours["zoneout"], keeps = tuple(float(rate) for rate in rates), rates
+            if kind != "expected zoneout":
+                ours["seed"], keeps = SEED, _masks_of_zoneout(rates, batch, steps, hidden)
+            textbooks["zoneout_h"] = keeps[0]
+            if with_c:
+                textbooks["zoneout_c"] = keeps[1]
+        self.options, self.by_the_book = RNNOptions(**ours), textbooks | {"lengths": self.lengths}
+
+    def run(self, rows=slice(None), **changed):
+        given = {"lengths": self.lengths, "options": self.options, "states": self.states, "x": self.x} | changed
+        return functional.rnn(weights=tuple(self.weights.values()), cell=self.name, **given)
+
+    def run_both(self, **changed):
+        out = self.run(**changed)
+        gradients = functional.rnn_backward(out.tape, self.dy, self.dstates)
+        return out.y, *out.states, gradients.x, *gradients.weights, *gradients.states
+
+    def by_the_textbook(self):
+        args = self.x.astype(np.float64), {key: value.astype(np.float64) for key, value in self.weights.items()}
+        out = reference.rnn(self.cell, *args, self.states, **self.by_the_book)
+        gradients = reference.rnn_backward(self.cell, *args, out.trace, self.dy, self.dstates, **self.by_the_book)
+        return out.y, *out.states, gradients.x, *gradients.weights.values(), *gradients.states
+
+
+COMBINATIONS = [(name, kind) for name in CELLS for kind in KINDS if kind != "clip" or cells.spec(name).states == 2]
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(("name", "kind"), COMBINATIONS)
+def test_outputs_states_and_all_gradients_match_the_reference(rng, name, kind, sizes, ragged):
+    case = Case(rng, name, kind, sizes, np.float64, ragged)
+    for got, want in zip(case.run_both(), case.by_the_textbook(), strict=True):
+        assert got.shape == want.shape
+        assert np.abs(got - want).max() < ALLOWED_EPS * np.finfo(np.float64).eps * (1 + np.abs(want).max())
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_in_float32(rng, name):
+    case = Case(rng, name, "all", (3, 7, 5, 70), np.float32)
+    for got, want in zip(case.run_both(), case.by_the_textbook(), strict=True):
+        assert got.dtype == np.float32
+        assert np.abs(got - want).max() < ALLOWED_EPS * np.finfo(np.float32).eps * (1 + np.abs(want).max())
+
+
+@pytest.mark.usefixtures("all_dealt_out")
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@pytest.mark.parametrize("name", CELLS)
+def test_threads_windows_and_cuts_change_no_bit(rng, name, ragged):
+    case = Case(rng, name, "all", (5, 40, 6, 70), np.float64, ragged)
+    numlstm.set_num_threads(1)
+    want = case.run_both()
+    for threads in (2, 3, 8):
+        numlstm.set_num_threads(threads)
+        for recompute in (None, *functional.RECOMPUTE):
+            assert_same_bits(case.run_both(recompute=recompute), want)
+    out = case.run(tape=False)
+    assert_same_bits((out.y, *out.states), want[: 1 + len(out.states)])
+    weights = functional.pack(tuple(case.weights.values()), name)
+    packed = functional.rnn(case.x, weights, case.states, cell=name, tape=False, lengths=case.lengths, options=case.options)
+    assert_same_bits((packed.y, *packed.states), want[: 1 + len(out.states)])
+
+
+def test_two_rows_of_one_pass_have_masks_of_their_own(rng):
+    case = Case(rng, "lstm", "zoneout", (2, 30, 3, 16), np.float64)
+    x, states = np.stack([case.x[0]] * 2), tuple(np.stack([state[0]] * 2) for state in case.states)
+    y = case.run(x=x, states=states).y
+    assert (y[0] != y[1]).any()
+    again = case.run(x=x, states=states).y
+    assert_same_bits(y, again)
+
+
+def test_a_bound_that_c_never_meets_changes_no_bit(rng):
+    case = Case(rng, "lstm", "clip", (3, 9, 4, 20), np.float32)
+    plain = case.run_both(options=None)
+    assert_same_bits(case.run_both(options=RNNOptions(cell_clip=100.0)), plain)
+    assert_same_bits(case.run_both(options=RNNOptions()), plain)
+
+
+def test_a_nan_stays_in_its_row(rng):
+    case = Case(rng, "lstm", "all", (3, 9, 4, 20), np.float32)
+    want, x = case.run().y, case.x.copy()
+    x[1, 3, 2] = np.nan
+    y = case.run(x=x).y
+    assert_same_bits(y[::2], want[::2])
+    assert np.isnan(y[1, 3:]).any(axis=1).all()
+
+
+# --- layers ---
+
+LAYERS = {
+    "lstm": lambda **options: LSTM(6, cell_clip=0.5, **options),
+    "gru": lambda **options: GRU(6, **options),
+    "simple": lambda **options: SimpleRNN(6, **options),
+    "both ways": lambda **options: Bidirectional(LSTM(6, **options)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "options", [{"recurrent_dropout": 0.4}, {"zoneout": 0.2}, {"recurrent_dropout": 0.2, "zoneout": 0.1}]
+)
+def test_a_model_learns_with_them_the_same_each_time_and_any_way(rng, tmp_path, name, options):
+    x, y = rng.standard_normal((12, 20, 3)), rng.standard_normal((12, 1))
+    losses = []
+    for change in ({}, {}, {"recompute": "gates"}, {"recompute": "states"}):
+        model = Sequential([numlstm.Input((20, 3)), LAYERS[name](**options, **change, seed=1), Dense(1, seed=2)])
+        before = model.get_weights()
+        trainer = numlstm.Trainer(model, numlstm.optimizers.Adam(0.01), seed=3)
+        trainer.fit(x, y, epochs=2, batch_size=6, verbose=0)
+        assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+        losses.append(model.predict(x))
+    assert_same_bits(tuple(losses[1:]), tuple(losses[:1] * 3))
+    model.save(tmp_path / "model.safetensors")
+    assert_same_bits(numlstm.load(tmp_path / "model.safetensors").predict(x), losses[0])
+
+
+def test_training_a_layer_draws_masks_and_predicting_does_not(rng):
+    x = rng.standard_normal((4, 10, 3)).astype(np.float32)
+    plain = LSTM(8, seed=1, return_sequences=True)
+    want = plain(x)
+    for options, same in (({"recurrent_dropout": 0.5}, True), ({"zoneout": (0.1, 0.5)}, False)):
+        layer = LSTM(8, seed=1, return_sequences=True, **options)
+        assert_same_bits(layer(x), layer(x))
+        assert (layer(x) == want).all() == same
+        assert (layer(x, training=True) != layer(x, training=True)).any()
+    expected = functional.rnn(x, layer.params, cell="lstm", tape=False, options=RNNOptions(zoneout=(0.1, 0.5)))
+    assert_same_bits(layer(x), expected.y)
+
+
+X = np.zeros((2, 4, 3))
+WEIGHTS = tuple(np.zeros(shape) for shape in ((8, 3), (8, 2), (8,)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (
+            lambda: functional.rnn(X, WEIGHTS, cell="lstm", options={"zoneout": 0.1}),
+            TypeError,
+            "options must be an RNNOptions",
+        ),
+        (lambda: _rnn(cell_clip=0), ValueError, "cell_clip must be positive, not 0"),
+        (lambda: _rnn(zoneout=(0.1, 1.0)), ValueError, "zoneout must be at least 0 and below 1, not 1.0"),
+        (lambda: _rnn(zoneout=(0.1, 0.2, 0.3)), ValueError, "zoneout must be a probability or a pair, for h and for c"),
+        (lambda: _rnn(recurrent_mask=np.ones((2, 3))), ValueError, r"recurrent_mask must have shape \(N=2, H=2\)"),
+        (lambda: _rnn(recurrent_mask=np.ones((2, 2), np.float32)), TypeError, "recurrent_mask"),
+        (lambda: _rnn(zoneout=(0.1, 0.1), seed=-1), ValueError, "seed"),
+        (lambda: LSTM(3, recurrent_dropout=1.0), ValueError, "recurrent_dropout must be at least 0 and below 1"),
+        (lambda: LSTM(3, cell_clip=-1), ValueError, "cell_clip must be positive"),
+        (lambda: GRU(3, zoneout=(0.1, 0.1)), ValueError, "zoneout of c is for cells with such a state, not for GRUSpec"),
+        (lambda: cells.checked_options(cells.GRUSpec(), 1.0, 0.0), ValueError, "cell_clip is for cells with a state c"),
+    ],
+)
+def test_what_is_refused(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
+
+
+def _rnn(**options):
+    return functional.rnn(X, WEIGHTS, cell="lstm", options=RNNOptions(**options))
