@@ -188,6 +188,33 @@ def _choose_settle(cell, place, c, at, units, before, after, lies, h):
     return settle_all
 
 
+def settle_one(cell, before, after, h_before, h):
+    """Return the states and h of a step outside of a sweep, without masks: mixed by the probabilities."""
+    raise NotImplementedError("compiled code only")
+
+
+@_overload(settle_one)
+def _choose_settle_one(cell, before, after, h_before, h):
+    if not has_options(cell):
+        return lambda cell, before, after, h_before, h: (after, h)
+    kind = cell.instance_class
+    if kind.states == 0 or kind.h_is_state:
+        is_state = kind.h_is_state
+
+        def settle_h(cell, before, after, h_before, h):
+            h = _mixed(splat(cell.options.numbers, cell.options.numbers[1]), h_before, h)
+            return ((h,) if is_state else after), h
+
+        return settle_h
+
+    def settle_all(cell, before, after, h_before, h):
+        numbers = cell.options.numbers
+        first = _mixed(splat(numbers, numbers[2]), before[0], after[0])
+        return (first, *after[1:]), _mixed(splat(numbers, numbers[1]), h_before, h)
+
+    return settle_all
+
+
 def unsettled(cell, c, at, units, after):
     """Return the states after a step as the cell left them, from those it ended with, which lie at `at`."""
     raise NotImplementedError("compiled code only")

@@ -11,6 +11,7 @@ from numba.extending import overload
 
 from .cells import cell_forward, load_slots, places, spread_of, type_of
 from .compiling import OPTIONS, entry, jit, source_hash
+from .options import settle_one
 from .row import add_products, load_four
 from .simd import (
     copy,
@@ -161,7 +162,9 @@ def _choose_apply(cell, sums, own, y, h, at, last):
 def _apply(cell, sums, own, y, h, at, last):
     """Apply the cell to one vector of units; write their own states, y and, with `last`, h."""
     count = y.shape[0] - at
-    _, after, out = cell_forward(cell, at, sums, _before(cell, h, own, at, count))
+    before = _before(cell, h, own, at, count)
+    _, after, out = cell_forward(cell, at, sums, before)
+    after, out = settle_one(cell, before, after, load_first(h, at, count), out)
     _write(own, after, at, count)
     store_first(y, at, out, count)
     if last:

@@ -135,7 +135,7 @@ def _part(layer: Any) -> Part:
     if isinstance(layer, Dense):
         W, b = layer.parameters["W"], layer.parameters.get("b")
         return Part(backend.dense_step(W, b, layer.activation), 0, layer.units)
-    params = backend.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros))
+    params = backend.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros), layer.cell_clip, layer.zoneouts)
     return Part(params, layer.spec.states, layer.units)
 
 

@@ -12,14 +12,16 @@ from numlstm.kernels import chain
 from numlstm.kernels.stream import stream
 
 from .feedforward import Dense
-from .weights import Parameters, Weights, kind_of
+from .weights import Parameters, Weights, kind_of, options_of
 
 
-def recurrent_step(name: str, weights: Parameters) -> Any:
-    """Return the parameters of a recurrent layer with a cell of this name (kernels.cells.cell_type)."""
+def recurrent_step(name: str, weights: Parameters, clip: float | None, zoneout: tuple[float, float]) -> Any:
+    """Return the parameters of a recurrent layer with a cell of this name (kernels.cells.cell_type) and options."""
     (_, inputs), hidden = weights[0].shape, weights[1].shape[1]
     packed = Weights(kind_of(name), inputs, hidden, weights[0].dtype, aligned_empty)
     packed.load(weights)
+    none = np.empty((0, hidden), weights[0].dtype)
+    packed.cell = options_of(packed.cell, clip, zoneout, None, none)
     return packed.for_steps()
 
 

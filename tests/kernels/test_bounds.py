@@ -101,7 +101,8 @@ rng = np.random.default_rng(0)
 def train(size, dtype, activation, loss, optimizer):
     N, T, I, H, C = size
     models = [
-        ([LSTM(H, return_sequences=True, seed=1, dropout=0.2), Dropout(0.1), LSTM(C, seed=2),
+        ([LSTM(H, return_sequences=True, seed=1, dropout=0.2, recurrent_dropout=0.3,
+               zoneout=(0.1, 0.2), cell_clip=1.0), Dropout(0.1), LSTM(C, seed=2),
           Dense(C, activation, seed=3)], (N, C)),
         ([Embedding(I, H, seed=1), LSTM(H, seed=2, return_sequences=True, go_backwards=True), Dense(C, "tanh", seed=3),
           Dense(C, activation, seed=4)], (N, T, C)),

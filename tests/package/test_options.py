@@ -186,6 +186,20 @@ def test_training_a_layer_draws_masks_and_predicting_does_not(rng):
     assert_same_bits(layer(x), expected.y)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", [LSTM, GRU, SimpleRNN])
+def test_the_step_of_a_layer_has_the_bits_of_the_whole(rng, kind, dtype):
+    """Recurrent dropout is for training; zoneout mixes by its probabilities."""
+    options = {"recurrent_dropout": 0.5, "zoneout": 0.2, **({"cell_clip": 0.1} if kind is LSTM else {})}
+    for hidden in (5, 33, 70):
+        model = Sequential([numlstm.Input((9, 3)), kind(hidden, return_sequences=True, **options)], dtype=dtype)
+        x, y = rng.standard_normal((9, 3)).astype(dtype), np.empty((9, hidden), dtype)
+        step, params, state = model.jit()
+        for t in range(9):
+            step(params, state, x[t], y[t])
+        assert_same_bits(y, model.predict(x[np.newaxis])[0])
+
+
 X = np.zeros((2, 4, 3))
 WEIGHTS = tuple(np.zeros(shape) for shape in ((8, 3), (8, 2), (8,)))
 
