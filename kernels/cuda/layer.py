@@ -7,6 +7,15 @@ from .machine import device, load, store
 GROUPS = 4  # of columns a thread, where they are not the slots of a cell
 
 
+class Weights(NamedTuple):
+    """A cell's weights, not packed: x (G H, I), h (G H, H), b (B, H), p (P H,)."""
+
+    x: Any
+    h: Any
+    b: Any
+    p: Any
+
+
 class Layer(NamedTuple):
     """One layer over a batch of sequences, on the device.
 

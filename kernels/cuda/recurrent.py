@@ -8,10 +8,22 @@ from numlstm.kernels.cells import cell_type
 from . import backward, forward, gradients, inputs
 from .elementwise import THREADS
 from .gradients import WeightGradients, chunks
-from .layer import GROUPS, Gradients, Layer
+from .layer import GROUPS, Gradients, Layer, Weights
 from .product import Tile
 
-__all__ = ["SWEEPS", "Dense", "Gradients", "Kernels", "Layer", "Recurrent", "Tile", "WeightGradients", "chunks", "kernels"]
+__all__ = [
+    "SWEEPS",
+    "Dense",
+    "Gradients",
+    "Kernels",
+    "Layer",
+    "Recurrent",
+    "Tile",
+    "WeightGradients",
+    "Weights",
+    "chunks",
+    "kernels",
+]
 
 TILE = Tile()
 

@@ -19,7 +19,7 @@ class Layer:
         self.lengths = np.full(batch, steps) if lengths is None else np.array(lengths)
         self.kind = cell_type(self.made.spec.name)
         W_ih, W_hh, b, p = specs.inside(self.made.spec, tuple(self.made.weights.values()))
-        self.cell = self.kind(W_ih, W_hh, b.reshape(-1, hidden), p)
+        self.weights = W_ih, W_hh, b.reshape(-1, hidden), p
         self.x = np.where(np.arange(steps) < self.lengths[:, None], self.made.x.transpose(2, 0, 1), np.nan)
         self.x = self.x.transpose(1, 2, 0).astype(dtype)
 
@@ -42,12 +42,12 @@ class Layer:
         def on_device(kind, *arrays):
             return kind(*map(device.array, arrays))
 
-        cell = on_device(kind, *self.cell)
+        cell = on_device(recurrent.Weights, *self.weights)
         z, y, h0 = self._nan(batch, steps, kind.slots, hidden), self._nan(batch, steps, hidden), self.made.states[0]
         layer = on_device(recurrent.Layer, self.x, h0, self.lengths, y, h0, c, z)
         inner = on_device(recurrent.Gradients, self.made.dy, self.made.dstates[0], dc, np.full_like(self.x, np.nan))
         sums = self._nan(recurrent.chunks(batch), kind.slots, hidden, inputs + 1 + hidden)
-        before = [np.full_like(weight, np.nan) for weight in self.cell] if gradients is None else gradients
+        before = [np.full_like(weight, np.nan) for weight in self.weights] if gradients is None else gradients
         outer = on_device(recurrent.WeightGradients, *before, sums)
 
         passes = recurrent.Recurrent(spec.name, self.dtype, sweep, tile and recurrent.Tile(*tile))

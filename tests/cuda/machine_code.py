@@ -16,7 +16,6 @@ from types import SimpleNamespace
 import numpy as np
 from numba.cuda import codegen, dispatcher, types
 from numba.cuda.cudadrv import driver
-from numlstm.kernels import cells
 from numlstm.kernels import losses as cpu_losses
 from numlstm.kernels import updates as rules
 from numlstm.kernels.cuda import elementwise, losses, recurrent, updates
@@ -90,7 +89,7 @@ def of_layers(name, dtype):
     def arrays(*dimensions):
         return [_array(d, number) for d in dimensions]
 
-    cell, lengths = _tuple(kind, *arrays(2, 2, 2, 1)), _array(1, types.int64)
+    cell, lengths = _tuple(recurrent.Weights, *arrays(2, 2, 2, 1)), _array(1, types.int64)
     x, h0, *written = arrays(3, 2, 3, 2, 4, 4)
     layer = _tuple(recurrent.Layer, x, h0, lengths, *written)
     inner = _tuple(recurrent.Gradients, *arrays(3, 2, 3, 3))

@@ -5,7 +5,6 @@ import ast
 import numpy as np
 import pytest
 from numlstm.kernels import losses, parallel, target, updates
-from numlstm.kernels.cells import cell_type
 from support import KERNELS
 
 ONE_PART = parallel.new_runtime(0, 0, 1, 1)
@@ -180,7 +179,7 @@ def test_dense_layers_match_numpy(rng, device, dtype):
         empty(1, rows + 1, 0, none),
         empty(1, rows, 1, columns),
     )
-    cell = cell_type("RNN_of_linear")(*map(device.array, (W, W[:, :0], b[np.newaxis], b[:0])))
+    cell = device.recurrent.Weights(*map(device.array, (W, W[:, :0], b[np.newaxis], b[:0])))
     dense = device.recurrent.Dense(dtype, device.recurrent.Tile(4, 2, 2, 4))
     dense.forward(cell, layer)
     assert np.allclose(device.host(layer.z)[0, :, 0], x @ W.T + b, rtol=0, atol=50 * np.finfo(dtype).eps)

@@ -61,7 +61,7 @@ def test_the_smallest_sizes(rng, device, sizes, sweep):
 
 def test_gradients_of_weights_accumulate(rng, device):
     layer = Layer(rng, "peephole", (5, 2, 3, 9), np.float64)
-    before = [rng.standard_normal(weight.shape) for weight in layer.cell]
+    before = [rng.standard_normal(weight.shape) for weight in layer.weights]
     fresh, added = layer.run(device, SMALL)[4:8], layer.run(device, SMALL, gradients=before)[4:8]
     for one, other, start in zip(fresh, added, before, strict=True):
         assert np.array_equal(other, start.reshape(one.shape) + one)
