@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 from numba.cuda import codegen, dispatcher, types
 from numba.cuda.cudadrv import driver
+from numlstm.kernels import cells
 from numlstm.kernels import losses as cpu_losses
 from numlstm.kernels import updates as rules
 from numlstm.kernels.cuda import elementwise, losses, recurrent, updates

@@ -16,6 +16,7 @@ CELLS = {
     "cifg": reference.PRESETS["cifg"],
     "gru": reference.GRU(),
     "rnn": reference.SimpleRNN(),
+    "slstm": reference.SLSTM(),
 }
 SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (1, 20, 4, 64)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
@@ -46,6 +47,8 @@ class Case:
         self.x = rng.standard_normal((batch, steps, inputs)).astype(dtype)
         self.dy = rng.standard_normal((batch, steps, hidden)).astype(dtype)
         self.states, self.dstates = (tuple(s) for s in rng.standard_normal((2, count, batch, hidden)).astype(dtype))
+        if name == "slstm":
+            self.states[2][:] = 1 + np.abs(self.states[2])  # n is a sum of exponentials
         self.lengths = rng.integers(1, steps, batch, endpoint=True) if ragged else None
         ours, textbooks = {}, {}
         with_c = count == 2
