@@ -173,7 +173,7 @@ def _choose_settle(cell, place, c, at, units, before, after, lies, h):
         def settle_h(cell, place, c, at, units, before, after, lies, h):
             keep_h, _ = _keeps(cell.options, place)
             h = _mixed(keep_h, _h_before(lies, place), h)
-            return ((h,) if is_state else after), h
+            return ((*after[:-1], h) if is_state else after), h
 
         return settle_h
 
@@ -203,7 +203,7 @@ def _choose_settle_one(cell, before, after, h_before, h):
 
         def settle_h(cell, before, after, h_before, h):
             h = _mixed(splat(cell.options.numbers, cell.options.numbers[1]), h_before, h)
-            return ((h,) if is_state else after), h
+            return ((*after[:-1], h) if is_state else after), h
 
         return settle_h
 
@@ -246,7 +246,7 @@ def _choose_to_cell(cell, place, dh, dstates):
             keep_h, _ = _keeps(cell.options, place)
             through = constant(keep_h, 1) - keep_h
             if with_state:
-                return through * (dh + dstates[0]), (constant(dh, 0),)
+                return through * (dh + dstates[-1]), (*dstates[:-1], constant(dh, 0))
             return through * dh, dstates
 
         return h_to_cell
@@ -277,7 +277,7 @@ def _choose_past_cell(cell, place, dc, at, units, dh, after, before):
 
         def h_past_cell(cell, place, dc, at, units, dh, after, before):
             keep_h, _ = _keeps(cell.options, place)
-            return (before[0] + keep_h * (dh + after[0]),)
+            return (*before[:-1], before[-1] + keep_h * (dh + after[-1]))
 
         return h_past_cell
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 from numlstm.kernels import dropout
+from own_cells import OWN
 from support import assert_same_bits
 
 import numlstm
@@ -120,6 +121,30 @@ def test_threads_windows_and_cuts_change_no_bit(rng, name, ragged):
     weights = functional.pack(tuple(case.weights.values()), name)
     packed = functional.rnn(case.x, weights, case.states, cell=name, tape=False, lengths=case.lengths, options=case.options)
     assert_same_bits((packed.y, *packed.states), want[: 1 + len(out.states)])
+
+
+@pytest.mark.parametrize("name", sorted(set(OWN) - {"own slstm"}))  # whose adjoint takes a state as a constant
+def test_gradients_of_a_users_own_cell_are_those_of_its_outputs(rng, name):
+    """There is no textbook of it with options: by differences along random directions."""
+    cell, hidden = OWN[name], 5
+    columns = {"W_ih": 3, "W_hh": hidden}
+    shapes = [(blocks * hidden, columns.get(name, 0))[:axes] for name, (blocks, axes) in cell.weights.items()]
+    start = [rng.uniform(-0.5, 0.5, shape) for shape in ((2, 6, 3), *shapes, *[(2, hidden)] * cell.states)]
+    ways = [rng.standard_normal(array.shape) for array in start]
+    mask = (rng.random((2, hidden)) < 0.5) * 2.0
+    options, dy = RNNOptions(zoneout=(0.3, 0.0), seed=SEED, recurrent_mask=mask), rng.standard_normal((2, 6, hidden))
+    dstates = tuple(rng.standard_normal((cell.states, 2, hidden)))
+
+    def run(shift):
+        x, *rest = [array + shift * way for array, way in zip(start, ways, strict=True)]
+        weights, states = tuple(rest[: len(shapes)]), tuple(rest[len(shapes) :])
+        out = functional.rnn(x, weights, states, cell=cell, options=options)
+        loss = (out.y * dy).sum() + sum((state * d).sum() for state, d in zip(out.states, dstates, strict=True))
+        return loss, functional.rnn_backward(out.tape, dy, dstates)
+
+    _, found = run(0.0)
+    slope = sum((g * way).sum() for g, way in zip((found.x, *found.weights, *found.states), ways, strict=True))
+    assert slope == pytest.approx((run(1e-6)[0] - run(-1e-6)[0]) / 2e-6, rel=1e-6)
 
 
 def test_two_rows_of_one_pass_have_masks_of_their_own(rng):
