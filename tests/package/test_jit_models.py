@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import pytest
 from numba.core.errors import TypingError
+from numlstm.kernels import chain
 from support import assert_same_bits
 
 from numlstm import GRU, LSTM, SLSTM, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, cells, functional
@@ -293,6 +294,16 @@ def test_the_state_of_another_model(small):
         step(params, state._replace(layers=state.layers[1:], outputs=state.outputs[1:]), x, y)
     with pytest.raises(TypingError, match="a namedtuple of 2 with h first, not RNNState"):
         step(params, state._replace(layers=(state.layers[1], *state.layers[1:])), x, y)
+
+
+def test_parameters_of_other_kernels(small):
+    _, params, state = small[0].jit()
+    for foreign in (
+        chain.Chain_made_by_others(params.layers),
+        params._replace(layers=(*params.layers[:2], chain.Dense_of_whatever_made_by_others(*params.layers[2]))),
+    ):
+        with pytest.raises(TypingError, match="params were made by another version of numlstm, or for other vectors: call"):
+            step(pickle.loads(pickle.dumps(foreign)), state, np.zeros(3, np.float32), np.zeros(2, np.float32))
 
 
 @pytest.mark.parametrize(
