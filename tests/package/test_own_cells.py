@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import Made
 from own_cells import OWN, minimal_gated_unit
 from support import assert_same_bits
 
@@ -75,6 +76,23 @@ def test_numbers_among_what_is_returned():
     gradients = functional.rnn_backward(out.tape, dy=np.full((1, 1, 1), 3.0))
     assert gradients.x.ravel().tolist() == [3, 0]
     assert [float(state[0, 0]) for state in gradients.states] == [0, 3, 0, 1.5, 3]
+
+
+@pytest.mark.parametrize("name", ["own lstm", "own slstm"])
+def test_sequences_of_different_lengths_are_what_they_are_alone(rng, name):
+    """With h among the states, which the engine then holds last, and without."""
+    made, lengths = Made(rng, name, (4, 9, 3, 7), np.float64), (9, 1, 5, 8)
+    weights = tuple(made.weights.values())
+    out = functional.rnn(made.x, weights, made.states, cell=OWN[name], lengths=lengths)
+    got = functional.rnn_backward(out.tape, made.dy, made.dstates)
+    for n, steps in enumerate(lengths):
+        row, part = slice(n, n + 1), (slice(n, n + 1), slice(steps))
+        first, last = (tuple(state[row] for state in states) for states in (made.states, made.dstates))
+        alone = functional.rnn(made.x[part], weights, first, cell=OWN[name])
+        gradients = functional.rnn_backward(alone.tape, made.dy[part], last)
+        assert_same_bits((out.y[part], got.x[part]), (alone.y, gradients.x))
+        for ours, theirs in zip((*out.states, *got.states), (*alone.states, *gradients.states), strict=True):
+            assert_same_bits(ours[row], theirs)
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if name != "own slstm"])
