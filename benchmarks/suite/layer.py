@@ -8,6 +8,7 @@ import worker
 from . import checked
 
 _SHAPES = ["1,100,64,128", "32,60,1,50", "32,100,64,128", "64,50,256,256"]
+_RAGGED = ["32,100,64,128 ragged"]  # about half of the full batch's steps
 _PASSES = {"forward": 1, "forward_backward": 3}  # times as many multiplications as a forward pass has
 _THREADS = ["1", "all"]
 _ROUNDS, _CALL_SECONDS, _PEAK_SECONDS = 5, 0.05, 0.02
@@ -24,7 +25,7 @@ def _threads(which: str) -> int:
 
 
 class Layer:
-    params = (list(_PASSES), _SHAPES, _THREADS)
+    params = (list(_PASSES), _SHAPES + _RAGGED, _THREADS)
     param_names = ("quantity", "N,T,I,H", "threads")
 
     def setup(self, quantity: str, shape: str, threads: str) -> None:

@@ -1,5 +1,7 @@
 """Training on sequences of different lengths: losses, ways to give them, pieces, states, and what is refused."""
 
+import math
+
 import numpy as np
 import pytest
 from ragged import LENGTHS, built, filled, make_sequences
@@ -7,7 +9,20 @@ from support import assert_same_bits
 from training import Problem, relative_error
 
 import numlstm
-from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Input, Sequential, SimpleRNN, Trainer, data
+from numlstm import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Input,
+    Sequential,
+    SimpleRNN,
+    Trainer,
+    _validate,
+    data,
+)
 from numlstm.optimizers import SGD
 from numlstm.utils import set_random_seed
 
@@ -99,6 +114,25 @@ def test_means_are_over_the_steps_within_the_lengths(rng):
     errors.compile("sgd", "mse")
     each = [(errors.predict(x[np.newaxis])[0] - y) ** 2 for x, y in zip(sequences, targets, strict=True)]
     assert errors.evaluate(sequences, targets) == pytest.approx(np.concatenate(each).mean(), rel=1e-12)
+
+
+def test_large_arrays_and_batches_of_them(rng, monkeypatch, tmp_path):
+    """What is converted batch by batch, and what a file holds."""
+    x, lengths = data.pad(make_sequences(rng, rng.integers(1, 10, 24)), value=np.nan)
+    y = rng.standard_normal((24, 2))
+    results = []
+    for large in (_validate.LARGE, 1):
+        monkeypatch.setattr(_validate, "LARGE", large)
+        np.save(tmp_path / "x.npy", x)
+        mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+        for given in ((x, y), (data.Batches(mapped, y, batch_size=5, seed=2),)):
+            set_random_seed(5)
+            model = Sequential([LSTM(4, return_sequences=True), GRU(3), Dense(2)])
+            losses = Trainer(model, "adam", "mse", seed=1).fit(*given, epochs=2, verbose=0, lengths=lengths).history["loss"]
+            results.append((*model.get_weights(), np.array(losses), model.predict(x, lengths=lengths)))
+    assert_same_bits(results[0], results[2])
+    assert_same_bits(results[1], results[3])
+    assert np.isfinite(results[1][-1]).all() and not np.array_equal(results[0][0], results[1][0])
 
 
 def test_lengths_of_all_steps_are_no_lengths(rng):
@@ -205,13 +239,42 @@ def test_other_lengths_take_no_other_memory_and_compile_nothing(rng, truncate):
     trainer = Trainer(model, "adam", "mse", truncate=truncate, clip_norm=1.0)
     seen = set()
     for i in range(30):
-        lengths = rng.integers(1, 11, 16)
+        lengths = rng.integers(1, 11, 16) if i > 0 else None
         trainer.step(rng.standard_normal((16, 10, 3)), np.ones((16, 1)), lengths=lengths)
         step = trainer._step
         compiled = [len(getattr(parallel, name).signatures) for name in ("forward", "backward", "weight_gradients", "loss")]
-        if i > 0:
-            seen.add((step._arena.nbytes, step._arena.taken, len(step._shapes), len(step._buffers), *compiled))
+        if i == 0:
+            before = compiled
+        elif i > 1:
+            seen.add((step._arena.nbytes, step._arena.taken, len(step._shapes), len(step._buffers)))
+        assert compiled == before
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("truncate", [None, 4])
+@pytest.mark.parametrize("name", MODELS)
+def test_what_memory_held_before_does_not_matter(rng, monkeypatch, name, truncate):
+    lengths = rng.integers(1, 10, 12)
+    x, y = rng.standard_normal((12, 10, 3)), _targets(rng, name, 12, 10)
+    cut = [Dense(4, "tanh"), LSTM(4, return_sequences=name != "last state"), Dense(2 + (name == "classes"), "softmax")]
+    results = []
+    for poisoned in (False, True):
+        if poisoned:
+            for module in (_step, _workspace):
+                monkeypatch.setattr(module, "aligned_empty", _not_a_number)
+            monkeypatch.setattr(_workspace, "borrow", lambda key: None)
+        set_random_seed(5)
+        model = Sequential(MODELS[name][0]({}) if truncate is None else cut, dtype="float64")
+        trainer = Trainer(model, "adam", MODELS[name][1], truncate=truncate, seed=1)
+        losses = [trainer.step(x, y, lengths=lengths) for _ in range(3)]
+        results.append((*model.get_weights(), np.array(losses), model.predict(x, lengths=lengths)))
+    assert np.isfinite(results[0][-1]).all()
+    assert_same_bits(*results)
+
+
+def _not_a_number(shape, dtype):
+    """Return memory that is NaN, as whatever it is looked at."""
+    return np.full(math.prod(shape) * np.dtype(dtype).itemsize, 0xFF, np.uint8).view(dtype).reshape(shape)
 
 
 # --- what is refused ---
