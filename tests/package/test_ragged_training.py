@@ -256,15 +256,17 @@ def test_other_lengths_take_no_other_memory_and_compile_nothing(rng, truncate):
 def test_what_memory_held_before_does_not_matter(rng, monkeypatch, name, truncate):
     lengths = rng.integers(1, 10, 12)
     x, y = rng.standard_normal((12, 10, 3)), _targets(rng, name, 12, 10)
-    cut = [Dense(4, "tanh"), LSTM(4, return_sequences=name != "last state"), Dense(2 + (name == "classes"), "softmax")]
+    by_step, size = name != "last state", 3 if name == "classes" else 2
     results = []
     for poisoned in (False, True):
         if poisoned:
-            for module in (_step, _workspace):
-                monkeypatch.setattr(module, "aligned_empty", _not_a_number)
-            monkeypatch.setattr(_workspace, "borrow", lambda key: None)
+            for module in ("_step", "_workspace"):
+                monkeypatch.setattr(f"numlstm.{module}.aligned_empty", _not_a_number)
+            monkeypatch.setattr("numlstm._workspace.borrow", lambda key: None)
         set_random_seed(5)
-        model = Sequential(MODELS[name][0]({}) if truncate is None else cut, dtype="float64")
+        cut = [Dense(4, "tanh"), LSTM(4, return_sequences=by_step), Dense(size, "softmax")]
+        layers = MODELS[name][0]({}) if truncate is None else cut
+        model = Sequential(layers, dtype="float64")
         trainer = Trainer(model, "adam", MODELS[name][1], truncate=truncate, seed=1)
         losses = [trainer.step(x, y, lengths=lengths) for _ in range(3)]
         results.append((*model.get_weights(), np.array(losses), model.predict(x, lengths=lengths)))
