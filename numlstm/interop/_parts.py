@@ -51,6 +51,12 @@ def recurrent(
     return make
 
 
+def changed_states(layer: Recurrent) -> list[str]:
+    """Return the options that change a layer's states in inference too, as no other library has them."""
+    given = {"cell_clip": layer.cell_clip, "zoneout": layer.zoneout if any(layer.zoneouts) else None}
+    return [f"{name}={value!r}" for name, value in given.items() if value is not None]
+
+
 def refuse(what: str, problems: Iterable[str]) -> None:
     """Raise ValueError if there are problems, naming all of them."""
     found = list(dict.fromkeys(problems))

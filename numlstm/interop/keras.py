@@ -26,10 +26,7 @@ _NAMES = ("LSTM", "GRU", "SimpleRNN", "Dense", "Dropout", "Embedding")
 _KINDS: dict[type, type[layers.Layer]] = {getattr(keras.layers, name): layers.KNOWN[name] for name in _NAMES}
 # Options that change neither what a layer with given weights predicts, nor how it is trained here.
 _ELSEWHERE = {"name", "dtype", "seed", "unroll", "zero_output_for_mask", "quantization_config", "recompute", "input_shape"}
-_TRAINING = {
-    "trainable": True,
-    "recurrent_dropout": 0.0,
-}  # what only matters in training, beside regularizers and constraints
+_TRAINING = {"trainable": True}  # what only matters in training, beside regularizers and constraints
 
 
 def from_model(model: Any) -> Sequential:

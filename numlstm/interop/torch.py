@@ -15,7 +15,7 @@ from numlstm._validate import Array
 from numlstm.layers import Bidirectional, Dense, Dropout, Embedding, Layer, Recurrent
 from numlstm.models import Sequential
 
-from ._parts import refuse, sequential
+from ._parts import changed_states, refuse, sequential
 from ._torch_chain import read
 
 __all__ = ["from_module", "to_state_dict"]
@@ -120,12 +120,14 @@ def _missing_in_torch(layer: Layer) -> list[str]:
         if ways[0].go_backwards or ways[0].spec != ways[1].spec or ways[0].units != ways[1].units:
             problems.append("two directions that differ")
         problems += [str(way.spec) for way in ways[:1] if way.spec not in _CELLS]
+        problems += [option for way in ways for option in changed_states(way)]
     elif isinstance(layer, Recurrent):
         problems = ["go_backwards=True"] if layer.go_backwards else []
         problems += [str(layer.spec)] if layer.spec not in _CELLS else []
+        problems += changed_states(layer)
     else:
         problems = [] if isinstance(layer, (Dense, Embedding, Dropout)) else ["such a layer"]
-    return [f"{label} with {problem}" for problem in problems]
+    return [f"{label} with {problem}" for problem in dict.fromkeys(problems)]
 
 
 def _tensors(layer: Layer, prefix: str, number: int) -> dict[str, torch.Tensor]:

@@ -156,12 +156,12 @@ def test_a_stateful_model_keeps_its_batch_size(rng):
 
 def test_what_only_matters_in_training_is_left_out_with_a_warning(rng):
     layers = [
-        L.LSTM(H, recurrent_dropout=0.5, kernel_regularizer="l2"),
+        L.LSTM(H, bias_regularizer="l1", kernel_regularizer="l2"),
         L.Dense(2, trainable=False, bias_constraint="non_neg"),
     ]
     model, x = keras.Sequential([keras.Input((None, F)), *layers]), _data(rng, "")
     first, last = (layer.name for layer in model.layers)
-    left_out = f"recurrent_dropout=0.5 in {first}, kernel_regularizer in {first}, trainable=False in {last}, "
+    left_out = f"kernel_regularizer in {first}, bias_regularizer in {first}, trainable=False in {last}, "
     left_out += f"bias_constraint in {last}"
     with pytest.warns(UserWarning, match=left_out) as warned:
         made = interop.keras.from_model(model)
@@ -218,6 +218,15 @@ def test_what_keras_does_not_have():
         interop.keras.to_model(model)
     with pytest.raises(ValueError, match="no weights yet"):
         interop.keras.to_model(Sequential([numlstm.LSTM(3)]))
+
+
+def test_options_that_change_states_are_refused():
+    layers = [
+        numlstm.LSTM(3, cell_clip=1.0, zoneout=(0.1, 0.2), return_sequences=True, input_shape=(None, F)),
+        numlstm.GRU(3, zoneout=0.1),
+    ]
+    with pytest.raises(ValueError, match=r"zoneout=\[0.1, 0.2\].*cell_clip=1.0; gru \(GRU\) with zoneout=0.1$"):
+        interop.keras.to_model(Sequential(layers))
 
 
 def test_without_keras_the_error_names_the_extra(run_python):

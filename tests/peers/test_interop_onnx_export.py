@@ -119,6 +119,12 @@ def test_all_that_onnx_does_not_have_is_named():
         interop.onnx.to_model(Sequential([LSTM(3)]))
 
 
+def test_options_that_change_states_are_refused():
+    layers = [LSTM(3, cell_clip=1.0, zoneout=(0.1, 0.2), return_sequences=True, input_shape=(None, F)), GRU(3, zoneout=0.1)]
+    with pytest.raises(ValueError, match=r"cell_clip=1.0.*zoneout=\(0.1, 0.2\).*gru \(GRU\) with zoneout=0.1$"):
+        interop.onnx.to_model(Sequential(layers))
+
+
 def test_without_onnx_the_error_names_the_extra(run_python):
     done = run_python("import sys; sys.modules['onnx'] = None; import numlstm.interop.onnx", check=False)
     assert 'ModuleNotFoundError: numlstm.interop.onnx needs onnx: pip install "numlstm[onnx]"' in done.stderr

@@ -298,6 +298,12 @@ def test_what_pytorch_does_not_have():
         interop.torch.to_state_dict(Sequential([LSTM(3)]))
 
 
+def test_options_that_change_states_are_refused():
+    layers = [LSTM(3, cell_clip=1.0, zoneout=(0.1, 0.2), return_sequences=True, input_shape=(None, F)), GRU(3, zoneout=0.1)]
+    with pytest.raises(ValueError, match=r"cell_clip=1.0.*zoneout=\(0.1, 0.2\).*gru \(GRU\) with zoneout=0.1$"):
+        interop.torch.to_state_dict(Sequential(layers))
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [

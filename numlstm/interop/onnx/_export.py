@@ -10,7 +10,7 @@ from onnx import helper
 import numlstm
 from numlstm import cells
 from numlstm._validate import Array
-from numlstm.interop._parts import refuse
+from numlstm.interop._parts import changed_states, refuse
 from numlstm.layers import Bidirectional, Dense, Dropout, Embedding, Layer, Recurrent
 from numlstm.models import Sequential
 
@@ -61,7 +61,7 @@ def _problems(layer: Layer, ragged: bool) -> list[str]:
     label, problems = f"{layer.name} ({type(layer).__name__})", []
     ways = _ways(layer)
     for way in ways:
-        problems += ["stateful=True"] if way.stateful else []
+        problems += changed_states(way) + (["stateful=True"] if way.stateful else [])
         if isinstance(way.spec, cells.CellSpec) and not (way.spec.input_gate and way.spec.output_gate):
             problems.append("a cell without an input or output gate")
         if isinstance(way.spec, cells.CellSpec) and way.spec.forget_gate == "one":
