@@ -76,7 +76,7 @@ def build(kernel, arguments, capability):
 
 
 def _tuple(kind, *items):
-    return types.NamedTuple(items, kind)
+    return types.BaseTuple.from_types(items, kind)
 
 
 def _array(dimensions, element):
