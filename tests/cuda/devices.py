@@ -1,6 +1,6 @@
 """Where CUDA kernels can run in tests: the simulator, and a GPU where there is one."""
 
-import importlib
+import importlib.util
 import sys
 
 import numpy as np
@@ -58,9 +58,10 @@ class Gpu:
 
 def missing():
     """Return what is missing for a GPU, None if nothing is."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed"
     try:
         from numba import cuda
-        from numba.cuda.extending import intrinsic  # noqa: F401  numba's own target, without numba-cuda, has none
 
         return None if cuda.is_available() else "numba.cuda finds no driver or no GPU"
     except Exception as error:  # an installation can lack many things, each with an exception of its own
