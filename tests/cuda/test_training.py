@@ -2,7 +2,6 @@
 
 import numpy as np
 from numlstm.kernels import losses
-from numlstm.kernels.cells import cell_type
 
 from numlstm import LSTM, Dense, Embedding, Sequential, Trainer
 from numlstm.cells import CellSpec
@@ -62,7 +61,7 @@ class Step:
         states = self.zeros(BATCH, STEPS + 1, 1, UNITS)
         y, h, z = self.empty(BATCH, STEPS, UNITS), self.zeros(BATCH, UNITS), self.empty(BATCH, STEPS, 4, UNITS)
         layer = parts.Layer(x, self.zeros(BATCH, UNITS), lengths, y, h, states, z)
-        cell = cell_type(CellSpec().name)(W_ih, W_hh, b.reshape(4, UNITS), self.zeros(0))
+        cell = parts.Weights(W_ih, W_hh, b.reshape(4, UNITS), self.zeros(0))
         self.lstm.forward(cell, layer)
 
         logits, none = self.empty(1, BATCH, 1, CLASSES), self.zeros(1, 0)
@@ -75,7 +74,7 @@ class Step:
             self.zeros(1, BATCH + 1, 0, 0),
             logits,
         )
-        head = cell_type("RNN_of_linear")(W, self.zeros(CLASSES, 0), b_dense.reshape(1, CLASSES), self.zeros(0))
+        head = parts.Weights(W, self.zeros(CLASSES, 0), b_dense.reshape(1, CLASSES), self.zeros(0))
         self.dense.forward(head, flat)
 
         dz, values, sums = self.empty(BATCH, CLASSES), device.array(np.empty(BATCH)), device.array(np.empty(3))
