@@ -1,8 +1,9 @@
 """What may be done to the states of any cell: recurrent dropout, zoneout and clipping.
 
-A cell without options has None in their place, which its type tells: then the functions here do nothing and cost nothing.
-With them, c of the sweeps has one slot more, which holds the first state as the cell left it, before zoneout; and dc one
-more, for the part of dh that goes past the cell to the step before.
+A cell without options has None in their place. Numba leaves out what stands behind ``options is not None`` where an argument
+of that name is None: then it costs nothing, not even time to compile. With options, c of the sweeps has one slot more, which
+holds the first state as the cell left it, before zoneout; and dc one more, for the part of dh that goes past the cell to the
+step before.
 """
 
 from typing import Any, NamedTuple
@@ -52,20 +53,11 @@ def _overload(function):
 # --- recurrent dropout ---
 
 
-def masked(cell, row, unit, hidden, h):
+@jit
+def masked(options, row, unit, hidden, h):
     """Return what the products see of a vector of h."""
-    raise NotImplementedError("compiled code only")
-
-
-@_overload(masked)
-def _choose_masked(cell, row, unit, hidden, h):
-    return _masked if has_options(cell) else lambda cell, row, unit, hidden, h: h
-
-
-def _masked(cell, row, unit, hidden, h):
-    mask = cell.options.mask
-    if mask.shape[0] > 0:
-        h = h * load_first(mask, row * hidden + unit, hidden - unit)
+    if options.mask.shape[0] > 0:
+        h = h * load_first(options.mask, row * hidden + unit, hidden - unit)
     return h
 
 
@@ -154,7 +146,7 @@ def _h_before(lies, place):
     return load_first(lies.y, lies.y_at, count)
 
 
-def settle(cell, place, c, at, units, before, after, lies, h):
+def settle(cell, options, place, c, at, units, before, after, lies, h):
     """Return the states and h that a step ends with, from those of the cell and those before the step.
 
     c, at : where the states are to go, with the slot more; lies : where h before the step does
@@ -163,15 +155,13 @@ def settle(cell, place, c, at, units, before, after, lies, h):
 
 
 @_overload(settle)
-def _choose_settle(cell, place, c, at, units, before, after, lies, h):
-    if not has_options(cell):
-        return lambda cell, place, c, at, units, before, after, lies, h: (after, h)
+def _choose_settle(cell, options, place, c, at, units, before, after, lies, h):
     kind = cell.instance_class
     if kind.states == 0 or kind.h_is_state:
         is_state = kind.h_is_state
 
-        def settle_h(cell, place, c, at, units, before, after, lies, h):
-            keep_h, _ = _keeps(cell.options, place)
+        def settle_h(cell, options, place, c, at, units, before, after, lies, h):
+            keep_h, _ = _keeps(options, place)
             h = _mixed(keep_h, _h_before(lies, place), h)
             return ((*after[:-1], h) if is_state else after), h
 
@@ -179,9 +169,9 @@ def _choose_settle(cell, place, c, at, units, before, after, lies, h):
 
     count = kind.states
 
-    def settle_all(cell, place, c, at, units, before, after, lies, h):
+    def settle_all(cell, options, place, c, at, units, before, after, lies, h):
         store(c, at + count * units, after[0])
-        keep_h, keep_c = _keeps(cell.options, place)
+        keep_h, keep_c = _keeps(options, place)
         h = _mixed(keep_h, _h_before(lies, place), h)
         return (_mixed(keep_c, before[0], after[0]), *after[1:]), h
 
@@ -223,27 +213,25 @@ def unsettled(cell, c, at, units, after):
 @_overload(unsettled)
 def _choose_unsettled(cell, c, at, units, after):
     kind = cell.instance_class
-    if not has_options(cell) or kind.states == 0 or kind.h_is_state:
+    if kind.states == 0 or kind.h_is_state:
         return lambda cell, c, at, units, after: after
     count = kind.states
     return lambda cell, c, at, units, after: (load(c, at + count * units), *after[1:])
 
 
-def to_cell(cell, place, dh, dstates):
+def to_cell(cell, options, place, dh, dstates):
     """Return the part of the gradients of h and of the states after a step that goes through the cell."""
     raise NotImplementedError("compiled code only")
 
 
 @_overload(to_cell)
-def _choose_to_cell(cell, place, dh, dstates):
-    if not has_options(cell):
-        return lambda cell, place, dh, dstates: (dh, dstates)
+def _choose_to_cell(cell, options, place, dh, dstates):
     kind = cell.instance_class
     if kind.states == 0 or kind.h_is_state:
         with_state = kind.states > 0
 
-        def h_to_cell(cell, place, dh, dstates):
-            keep_h, _ = _keeps(cell.options, place)
+        def h_to_cell(cell, options, place, dh, dstates):
+            keep_h, _ = _keeps(options, place)
             through = constant(keep_h, 1) - keep_h
             if with_state:
                 return through * (dh + dstates[-1]), (*dstates[:-1], constant(dh, 0))
@@ -251,15 +239,15 @@ def _choose_to_cell(cell, place, dh, dstates):
 
         return h_to_cell
 
-    def all_to_cell(cell, place, dh, dstates):
-        keep_h, keep_c = _keeps(cell.options, place)
+    def all_to_cell(cell, options, place, dh, dstates):
+        keep_h, keep_c = _keeps(options, place)
         one = constant(keep_h, 1)
         return (one - keep_h) * dh, ((one - keep_c) * dstates[0], *dstates[1:])
 
     return all_to_cell
 
 
-def past_cell(cell, place, dc, at, units, dh, after, before):
+def past_cell(cell, options, place, dc, at, units, dh, after, before):
     """Return the gradients of the states before a step, from those after it and what came through the cell.
 
     What goes past the cell is added; for h it is left in the slot more of dc, at `at`.
@@ -268,21 +256,19 @@ def past_cell(cell, place, dc, at, units, dh, after, before):
 
 
 @_overload(past_cell)
-def _choose_past_cell(cell, place, dc, at, units, dh, after, before):
-    if not has_options(cell):
-        return lambda cell, place, dc, at, units, dh, after, before: before
+def _choose_past_cell(cell, options, place, dc, at, units, dh, after, before):
     kind = cell.instance_class
     count = kind.states
     if kind.h_is_state:
 
-        def h_past_cell(cell, place, dc, at, units, dh, after, before):
-            keep_h, _ = _keeps(cell.options, place)
+        def h_past_cell(cell, options, place, dc, at, units, dh, after, before):
+            keep_h, _ = _keeps(options, place)
             return (*before[:-1], before[-1] + keep_h * (dh + after[-1]))
 
         return h_past_cell
 
-    def all_past_cell(cell, place, dc, at, units, dh, after, before):
-        keep_h, keep_c = _keeps(cell.options, place)
+    def all_past_cell(cell, options, place, dc, at, units, dh, after, before):
+        keep_h, keep_c = _keeps(options, place)
         store(dc, at + count * units, keep_h * dh)
         return _with_kept(before, keep_c, after)
 
@@ -300,19 +286,17 @@ def _choose_with_kept(before, keep, after):
     return lambda before, keep, after: (before[0] + keep * after[0], *before[1:])
 
 
-def arrived(cell, row, dc, at, units, unit, hidden, dh):
+def arrived(cell, options, row, dc, at, units, unit, hidden, dh):
     """Return the gradient of h of the step before: of what came through the products, and what went past the cell."""
     raise NotImplementedError("compiled code only")
 
 
 @_overload(arrived)
-def _choose_arrived(cell, row, dc, at, units, unit, hidden, dh):
-    if not has_options(cell):
-        return lambda cell, row, dc, at, units, unit, hidden, dh: dh
+def _choose_arrived(cell, options, row, dc, at, units, unit, hidden, dh):
     count, is_state = cell.instance_class.states, cell.instance_class.h_is_state
 
-    def add(cell, row, dc, at, units, unit, hidden, dh):
-        dh = masked(cell, row, unit, hidden, dh)
+    def add(cell, options, row, dc, at, units, unit, hidden, dh):
+        dh = masked(options, row, unit, hidden, dh)
         if not is_state:
             dh = dh + load(dc, at + count * units)
         return dh

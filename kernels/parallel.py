@@ -16,9 +16,9 @@ from numba.extending import intrinsic
 from . import activations, dropout, embedding, gradients, layout, losses, products, sweeps, updates
 from .compiling import CFunction, entry, jit
 from .helpers import call_part
-from .options import masked
+from .options import mask_row
 from .ragged import end_of, row_of
-from .simd import INT, constant, copy, int_constant, lanes, load, load_first, pointer, store, store_first
+from .simd import INT, constant, copy, int_constant, lanes, load, pointer, store
 
 _BYTES = ir.IntType(8).as_pointer()
 _KERNEL = ir.FunctionType(ir.VoidType(), [_BYTES, INT, INT])
@@ -110,7 +110,7 @@ def _deal(typingctx, kernel, runtime, work, total, arguments):
 
 
 @jit
-def _begin(ragged, cell, first, h, c):
+def _begin(ragged, options, first, h, c):
     """Bring the states before a window to slot 0 of c, and what the products see of h to the first half of `h`, if any."""
     batch, slots, units = c.shape[0], c.shape[2], c.shape[3]
     for k in range(len(first) - 1):
@@ -119,9 +119,9 @@ def _begin(ragged, cell, first, h, c):
         hidden = h.shape[1]
         for n in range(batch):
             row = row_of(ragged, n)
-            for j in range(0, hidden, lanes(h)):
-                seen = masked(cell, row, j, hidden, load_first(first[0], row * hidden + j, hidden - j))
-                store_first(h, n * hidden + j, seen, hidden - j)
+            copy(pointer(first[0], row * hidden), pointer(h, n * hidden), hidden)
+            if options is not None:
+                mask_row(options.mask, row, 0, h, n * hidden, hidden)
 
 
 @jit
@@ -151,7 +151,7 @@ def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last
     last : (h, ..), (N, H)  written: those after the window; (0, H) to leave one out
     """
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
-    _begin(ragged, cell, first, h, c)
+    _begin(ragged, cell.options, first, h, c)
     batch = y.shape[0]
     if batch > 0 and now.stop > now.start:
         parts = runtime[PARTS]
@@ -165,7 +165,7 @@ def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last
 @entry
 def recompute(runtime, window, ragged, cell, x, first, h, y, c, z):
     """sweeps.recompute_part over the panels of hidden units; arguments as for `forward`."""
-    _begin(ragged, cell, first, h, c)
+    _begin(ragged, cell.options, first, h, c)
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
     h0 = h if ragged.shape[1] > 0 else first[0]
     _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], (now, ragged, cell, x, h0, y, c, z))

@@ -17,7 +17,7 @@ from .products import packed_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
 from .simd import constant_row, lanes, load, load_first, pointer, store, store_first
 from .team import join, meet
-from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, two_panels
+from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, panel_products
 
 # Steps are taken in blocks: what a block leaves behind is read again while it is still in the second-level cache. A block
 # has at least so many rows times steps that the input weights, read once a block, do not slow it down.
@@ -86,7 +86,9 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
         _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, rows, p0, p1)
         for t in range(t0, t1):
             rows = rows_at(ragged, t, start, rows)
-            _forward_step(recurrent, window, ragged, cell, x, h0, h, y, c, z, t - first, keep, t, start, rows, p0, p1)
+            _forward_step(
+                recurrent, window, ragged, cell, cell.options, x, h0, h, y, c, z, t - first, keep, t, start, rows, p0, p1
+            )
             meet(team, members, t + 1 - window.start)
 
 
@@ -130,7 +132,7 @@ def _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, stop
 
 
 @jit
-def _forward_step(recurrent, window, ragged, cell, x, h0, h, y, c, z, slot, keep, t, start, stop, p0, p1):
+def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, slot, keep, t, start, stop, p0, p1):
     """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time."""
     width, to = lanes(y), places(cell)
     hidden, units = y.shape[2], z.shape[3]
@@ -149,11 +151,9 @@ def _forward_step(recurrent, window, ragged, cell, x, h0, h, y, c, z, slot, keep
         j, some, apart = _panel(cell, p, units, width)
         out = Out(pointer(z, start * z_row + z_at + to.h_first * units + j), z_row, apart)
         right = Right(pointer(cell.h, p * hidden * cell.h.shape[2]), cell.h.shape[2], 0)
-        if p >= whole:
-            panel_product(recurrent, stop - start, to.h_count * some, out, out, left, right, hidden, 1)
-        elif (p - p0) % 2 == 0:
-            second = to.spread * width, to.spread * width, hidden * cell.h.shape[2]
-            two_panels(recurrent, to.h_count * some, out, out, left, right, hidden, 1, second)
+        if p >= whole or (p - p0) % 2 == 0:
+            second = to.spread * width, to.spread * width, hidden * cell.h.shape[2] * (p < whole)
+            panel_products(recurrent, stop - start, to.h_count * some, out, out, left, right, hidden, 1, second)
         for n in range(start, stop):
             row, c_at = row_of(ragged, n), n * c_row + (t - window.start) * c_step + j
             y_to = row * y_row + y_at
@@ -161,14 +161,18 @@ def _forward_step(recurrent, window, ragged, cell, x, h0, h, y, c, z, slot, keep
                 at, state_at = n * z_row + z_at + unit, c_at + unit - j
                 slots, before = load_slots(cell, z, at, units), load_states(cell, c, state_at, units)
                 kept, after, out = cell_forward(cell, unit, slots, before)
-                place, to_at = Place(row, t, x.shape[1], unit, hidden), state_at + c_step
-                lies = Before(t == window.start, h0, y, y_to - hidden + unit)
-                after, out = settle(cell, place, c, to_at, units, before, after, lies, out)
-                store_all(c, to_at, units, after)
+                if options is not None:
+                    place, lies = (
+                        Place(row, t, x.shape[1], unit, hidden),
+                        Before(t == window.start, h0, y, y_to - hidden + unit),
+                    )
+                    after, out = settle(cell, options, place, c, state_at + c_step, units, before, after, lies, out)
+                store_all(c, state_at + c_step, units, after)
                 store_first(y, y_to + unit, out, hidden - unit)
                 if h.shape[0] > 0:
-                    seen = masked(cell, row, unit, hidden, out)
-                    store_first(h, (y.shape[0] - half + n) * hidden + unit, seen, hidden - unit)
+                    if options is not None:
+                        out = masked(options, row, unit, hidden, out)
+                    store_first(h, (y.shape[0] - half + n) * hidden + unit, out, hidden - unit)
                 if keep:
                     store_all(z, at, units, kept)
 
@@ -241,17 +245,17 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c
         t0 = max(window.start, t1 - block)
         for t in range(t1 - 1, t0 - 1, -1):
             later, rows = rows, rows_at(ragged, t, start, stop)
-            _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, dx, t, start, rows, later, q0, q1)
+            _backward_step(tile, window, ragged, cell, cell.options, u, dy, dh, dc, c, z, dx, t, start, rows, later, q0, q1)
             meet(team, members, end - t)
         if dx.shape[2] > 0:
             p0, p1 = _share(w.shape[0], members, rank)
             _input_gradient(tile, window, ragged, cell, w, dx, z, t0, t1, start, rows, p0, p1)
         t1 = t0
-    _recurrent_products(tile, ragged, cell, u, dh, dc, z, q0, q1, 0, start, rows)
+    _recurrent_products(tile, ragged, cell, cell.options, u, dh, dc, z, q0, q1, 0, start, rows)
 
 
 @jit
-def _recurrent_products(tile, ragged, cell, u, dh, dc, z, q0, q1, slot, start, stop):
+def _recurrent_products(tile, ragged, cell, options, u, dh, dc, z, q0, q1, slot, start, stop):
     """Write ``dh = dz U``, with dz of one step of z, and what else reaches h before it, for panels q0 to q1 of units."""
     width, to = lanes(z), places(cell)
     units, hidden = z.shape[3], u.shape[1] // to.h_count
@@ -263,21 +267,19 @@ def _recurrent_products(tile, ragged, cell, u, dh, dc, z, q0, q1, slot, start, s
     for q in range(q0, q1):
         out = Out(pointer(dh, start * units + q * panel), units, width)
         right = Right(pointer(u, q * u.shape[1] * panel), panel, hidden * panel)
-        if q >= whole:
-            vectors = min(VECTORS, units // width - q * VECTORS)
-            panel_product(tile, stop - start, vectors, out, init, left, right, hidden, to.h_count)
-        elif (q - q0) % 2 == 0:
-            two_panels(tile, VECTORS, out, init, left, right, hidden, to.h_count, (panel, 0, u.shape[1] * panel))
-    if dc.shape[1] > to.states:  # there are options
+        if q >= whole or (q - q0) % 2 == 0:
+            vectors, second = min(VECTORS, units // width - q * VECTORS), (panel, 0, u.shape[1] * panel * (q < whole))
+            panel_products(tile, stop - start, vectors, out, init, left, right, hidden, to.h_count, second)
+    if options is not None:
         for n in range(start, stop):
             for j in range(q0 * panel, min(q1 * panel, units), width):
                 dc_at = n * dc.shape[1] * units + j
-                whole_dh = arrived(cell, row_of(ragged, n), dc, dc_at, units, j, hidden, load(dh, n * units + j))
+                whole_dh = arrived(cell, options, row_of(ragged, n), dc, dc_at, units, j, hidden, load(dh, n * units + j))
                 store(dh, n * units + j, whole_dh)
 
 
 @jit
-def _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, dx, t, start, stop, later, q0, q1):
+def _backward_step(tile, window, ragged, cell, options, u, dy, dh, dc, c, z, dx, t, start, stop, later, q0, q1):
     """Bring dh from step t + 1 to step t and apply the cell's adjoint, for panels q0 to q1 of hidden units.
 
     Rows `start` to `later` take part in step t + 1, too; for the others dh is that of their last state.
@@ -288,7 +290,7 @@ def _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, dx, t, start
     z_row, c_row = z.shape[1] * to.slots * units, c.shape[1] * c_step
     dy_row, dy_step = (dy.shape[1] * hidden, hidden) if dy.shape[0] * dy.shape[1] > 1 else (0, 0)
     if later > start:
-        _recurrent_products(tile, ragged, cell, u, dh, dc, z, q0, q1, slot + 1, start, later)
+        _recurrent_products(tile, ragged, cell, options, u, dh, dc, z, q0, q1, slot + 1, start, later)
     for q in range(q0, q1):
         vectors = min(VECTORS, units // width - q * VECTORS)
         for n in range(start, stop):
@@ -297,21 +299,20 @@ def _backward_step(tile, window, ragged, cell, u, dy, dh, dc, c, z, dx, t, start
             for v in range(vectors):
                 j = (q * VECTORS + v) * width
                 at, c_at, dc_at = n * z_row + slot * to.slots * units + j, n * c_row + slot * c_step + j, n * dc_step + j
-                place, after_at = Place(row, t, dx.shape[1], j, hidden), c_at + c_step
+                slots, before = load_slots(cell, z, at, units), load_states(cell, c, c_at, units)
+                after = load_states(cell, c, c_at + c_step, units)
                 reached = load(dh, n * units + j) + load_first(dy, dy_at + j, hidden - j)
                 states = load_states(cell, dc, dc_at, units)
-                through, of_states = to_cell(cell, place, reached, states)
-                dz, before = cell_backward(
-                    cell,
-                    j,
-                    load_slots(cell, z, at, units),
-                    load_states(cell, c, c_at, units),
-                    unsettled(cell, c, after_at, units, load_states(cell, c, after_at, units)),
-                    through,
-                    of_states,
-                )
+                if options is None:
+                    dz, dstates = cell_backward(cell, j, slots, before, after, reached, states)
+                else:
+                    place = Place(row, t, dx.shape[1], j, hidden)
+                    after = unsettled(cell, c, c_at + c_step, units, after)
+                    through, of_states = to_cell(cell, options, place, reached, states)
+                    dz, dstates = cell_backward(cell, j, slots, before, after, through, of_states)
+                    dstates = past_cell(cell, options, place, dc, dc_at, units, reached, states, dstates)
                 store_all(z, at, units, dz)
-                store_all(dc, dc_at, units, past_cell(cell, place, dc, dc_at, units, reached, states, before))
+                store_all(dc, dc_at, units, dstates)
 
 
 @jit

@@ -327,19 +327,21 @@ def panel_product(typingctx, address, rows, vectors, out, init, left, right, k, 
 
 
 @intrinsic
-def two_panels(typingctx, address, vectors, out, init, left, right, k, blocks, second):
-    """Compute what two calls of panel_product for one row would, at once: chains enough to keep the multipliers busy.
+def panel_products(typingctx, address, rows, vectors, out, init, left, right, k, blocks, second):
+    """Compute what panel_product does and, with one row, perhaps that of another panel at once.
 
-    second : steps of out, init and right from the first to the second, which lies behind it
+    One panel's chains of sums cannot keep two multipliers busy.
+
+    second : steps of out, init and right to the second panel, which lies behind the first; the last is 0 if there is none
     """
 
     def emit(context, builder, sig, args):
-        address, vectors, *operands, k, blocks, second = args
+        address, rows, vectors, *operands, k, blocks, second = args
         steps = [builder.extract_value(second, i) for i in range(3)]
-        _call_product(builder, address, operands, [k, blocks, vectors, int_constant(1), *steps])
+        _call_product(builder, address, operands, [k, blocks, vectors, rows, *steps])
         return context.get_dummy_value()
 
-    return signature(types.void, *[types.intp] * 2, out, init, left, right, types.intp, types.intp, second), emit
+    return signature(types.void, *[types.intp] * 3, out, init, left, right, types.intp, types.intp, second), emit
 
 
 def _call_product(builder, address, operands, numbers):

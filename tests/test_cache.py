@@ -149,3 +149,27 @@ def test_numbas_choice_of_locators_is_not_ours(run_python, tmp_path):
             NUMBA_CACHE_LOCATOR_CLASSES="InTreeCacheLocator",
         )
         assert _result(done)[1] == hits
+
+
+def test_compiling_leaves_the_collector_of_garbage_as_it_was(run_python):
+    """While it lasts, garbage is looked for less often; also where it ends in an error."""
+    done = run_python(
+        """
+import gc
+import numpy as np
+from numba.core.errors import TypingError
+from numlstm import functional
+from numlstm.kernels import parallel
+gc.set_threshold(700, 11, 12)
+found = []
+gc.callbacks.append(lambda phase, info: found.append(gc.get_threshold()))
+functional.lstm(np.ones((2, 3, 4)), [np.ones(shape) for shape in ((20, 4), (20, 5), (20,))])
+assert (50_000, 11, 12) in found
+try:
+    parallel.dense(1, 2, 3, 4, 5)
+except TypingError:
+    print(gc.get_threshold())
+""",
+        NUMLSTM_CACHE="0",
+    )
+    assert done.stdout.strip() == "(700, 11, 12)"
