@@ -35,11 +35,12 @@ def figure(size: tuple[float, float]) -> "Figure":
     return Figure(figsize=size, layout="constrained", facecolor="white")
 
 
-def finished(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
+def finished(figure: Any, path: str | os.PathLike[str] | None) -> "Figure":
     """Return the figure, saved if there is a path."""
     if path is not None:
         figure.savefig(path, dpi=150)
-    return figure
+    saved: Figure = figure
+    return saved
 
 
 def curve(axes: "Axes", x: Sequence[Any] | Array, y: Sequence[float] | Array, number: int, label: str) -> None:
