@@ -203,12 +203,32 @@ def _collecting_seldom() -> Iterator[None]:
     """Let Python look for garbage less often for as long as something compiles: a tenth of the time."""
     with global_compiler_lock:
         before = gc.get_threshold()
-        if 0 < before[0] < _COLLECT_AFTER:
-            gc.set_threshold(_COLLECT_AFTER, *before[1:])
+        seldom = (_COLLECT_AFTER, *before[1:]) if 0 < before[0] < _COLLECT_AFTER else before
+        gc.set_threshold(*seldom)
+        outermost = not _thresholds
+        if outermost:
+            _thresholds[:] = before
         try:
             yield
         finally:
-            gc.set_threshold(*before)
+            if outermost:
+                _thresholds.clear()
+            if gc.get_threshold() == seldom:  # nobody else chose another
+                gc.set_threshold(*before)
+
+
+_thresholds: list[int] = []  # what a compilation that goes on has to put back
+
+
+def _after_fork() -> None:
+    """In a child, nobody else will end what a thread of the parent was compiling."""
+    if _thresholds:
+        gc.set_threshold(*_thresholds)
+        _thresholds.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # All that Numba would take over from a user's function in which a kernel is compiled, fast-math flags for one, is stated.

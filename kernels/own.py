@@ -75,6 +75,16 @@ def _unary(function: Any) -> Function:
     return choose
 
 
+@register_jitable
+def _greater(a, b):
+    return masks.where(b != b, b, simd.maximum(a, b))  # which returns a where either is a NaN
+
+
+@register_jitable
+def _lesser(a, b):
+    return masks.where(b != b, b, simd.minimum(a, b))
+
+
 def _binary(function: Any) -> Function:
     def choose(a, b):
         def call(a, b):
@@ -108,8 +118,8 @@ LANES: dict[str, Function] = {
         name: _unary(getattr(elementary, name)) for name in ("exp", "sigmoid", "log_sigmoid", "tanh", "relu", "hard_sigmoid")
     },
     "sqrt": _unary(simd.sqrt),
-    "maximum": _binary(simd.maximum),
-    "minimum": _binary(simd.minimum),
+    "maximum": _binary(_greater),
+    "minimum": _binary(_lesser),
     "fma": _fma,
     "where": _where,
 }

@@ -168,7 +168,8 @@ def recompute(runtime, window, ragged, cell, x, first, h, y, c, z):
     _begin(ragged, cell.options, first, h, c)
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
     h0 = h if ragged.shape[1] > 0 else first[0]
-    _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], (now, ragged, cell, x, h0, y, c, z))
+    if now.stop > now.start:  # z has a step
+        _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], (now, ragged, cell, x, h0, y, c, z))
 
 
 @entry

@@ -88,6 +88,11 @@ def _referred(function: Any, values: dict[str, Any]) -> list[tuple[str, Any]]:
                 found.append((name, values[name]))
             elif does.startswith(("LOAD_ATTR", "LOAD_METHOD")) and found and isinstance(found[-1][1], types.ModuleType):
                 module_name, module = found.pop()
+                if module is not lanes:  # what lies in another may change before the function is compiled
+                    where = f"from {module.__name__} import {name}"
+                    raise TypeError(
+                        f"{function.__qualname__} refers to {module_name}.{name}: take it by its own name, {where}"
+                    )
                 found.append((f"{module_name}.{name}", getattr(module, name, None)))
             elif does.startswith("LOAD_GLOBAL") and not hasattr(builtins, name):
                 raise TypeError(f"{function.__qualname__} refers to {name}, which is not defined")

@@ -144,8 +144,9 @@ class Step:
         for i, layer in enumerate(self.layers):
             if layer.random:
                 seed = self._seed if layer.seed is None else layer.seed
-                # A recurrent layer's mask is that of whole sequences, so of all their pieces.
+                # A recurrent layer's mask of dropout is that of whole sequences, so of all their pieces.
                 plan.keys[i] = _random.stream_key(seed, i, draw, 0 if isinstance(layer, Recurrent) else piece or 0)
+                plan.runs[i].piece = piece or 0
         plan.load()
         output = plan.forward(batch.x, batch.lengths)
         if with_loss:

@@ -126,7 +126,7 @@ class EarlyStopping(_Monitor):
         super().__init__(monitor, mode, min_delta)
         self.patience = _validate.whole("patience", patience, 0)
         self.verbose = verbose
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = _validate.flag("restore_best_weights", restore_best_weights)
         self.start_from_epoch = _validate.whole("start_from_epoch", start_from_epoch, 0)
         self.wait = 0
         self.best_epoch = -1
@@ -193,7 +193,11 @@ class ModelCheckpoint(_Monitor):
         mode: str = "auto",
     ) -> None:
         super().__init__(monitor, mode, 0.0)
-        self.filepath, self.verbose, self.save_best_only = os.fspath(filepath), verbose, bool(save_best_only)
+        self.filepath, self.verbose, self.save_best_only = (
+            os.fspath(filepath),
+            verbose,
+            _validate.flag("save_best_only", save_best_only),
+        )
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_best_only:
@@ -229,7 +233,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        self.filename, self.separator, self.append = Path(filename), separator, bool(append)
+        self.filename, self.separator, self.append = Path(filename), separator, _validate.flag("append", append)
         self._lines: list[str] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

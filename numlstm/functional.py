@@ -144,7 +144,8 @@ class RNNOptions(NamedTuple):
     zoneout : probabilities in 0..1 with which a unit's h, and its c, stay as they were before a step (Krueger et al. 2017)
     seed : of zoneout's masks, in training; without it the states are mixed by the probabilities, as inference does
     recurrent_mask : (N, H), by which h is multiplied before every product: with zeros in some places and 1 / (1 - rate) in
-        the others that is recurrent dropout, with one mask a sequence (Gal and Ghahramani 2016)
+        the others that is recurrent dropout, with one mask a sequence (Gal and Ghahramani 2016). A tape refers to it: leave
+        it unchanged
     """
 
     cell_clip: float | None = None
@@ -457,6 +458,10 @@ def _checked_options(
         _validate.shape("recurrent_mask", mask, dict(zip("NH", sizes, strict=True)))
     clip, zoneout = cells.checked_options(spec, options.cell_clip, options.zoneout)
     seed = None if options.seed is None else _validate.whole("seed", options.seed, 0)
+    if seed is not None and seed >= 1 << 64:
+        raise ValueError(f"seed must be below 2**64, not {seed}")
+    if clip is not None and not 0 < like[1].type(min(clip, float(np.finfo(like[1]).max))):
+        raise ValueError(f"cell_clip must be above 0 in {like[1]}, not {clip}")
     if clip is None and not any(zoneout) and not len(mask):
         return None
     return clip, zoneout, seed, mask

@@ -208,7 +208,7 @@ class BinaryCrossentropy(Loss):
     fused = "sigmoid"
 
     def __init__(self, from_logits: bool = False) -> None:
-        self.from_logits = bool(from_logits)
+        self.from_logits = _validate.flag("from_logits", from_logits)
 
     def _kernel_name(self, raw: bool) -> str:
         return "BinaryLogits" if raw or self.from_logits else "BinaryProbabilities"
@@ -233,7 +233,7 @@ class CategoricalCrossentropy(Loss):
     by_rows = True
 
     def __init__(self, from_logits: bool = False) -> None:
-        self.from_logits = bool(from_logits)
+        self.from_logits = _validate.flag("from_logits", from_logits)
 
     def _kernel_name(self, raw: bool) -> str:
         return "Logits" if raw or self.from_logits else "Probabilities"

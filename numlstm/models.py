@@ -62,6 +62,8 @@ class Sequential:
         self._predictors: list[Predictor] = []  # one at the most
         self.batch_size: int | None = None
         self._trainer: Trainer | None = None
+        if isinstance(layers, Layer):
+            raise TypeError(f"layers must be a list of layers, not {type(layers).__name__}: Sequential([layer])")
         for layer in layers or ():
             self.add(layer)
 

@@ -21,6 +21,7 @@ class Run:
     """A layer's passes over batches of one shape; what they return, the next pass overwrites."""
 
     y: Array
+    piece = 0  # the next pass is of this piece of a batch of long sequences
 
     def load(self) -> None:
         """Bring the parameters into the kernels' layout; they may have changed."""
@@ -75,7 +76,7 @@ class RecurrentRun(Run):
         clip, zoneout = layer.cell_clip, layer.zoneouts
         self._masks = training and layer.recurrent_dropout > 0
         mask = take((batch if self._masks else 0, layer.units), dtype)
-        self._cell = backend.options_of(self._packed.cell, clip, zoneout, 0 if training else None, mask)
+        self._cell = backend.options_of(self._packed.cell, clip, zoneout, 0 if training and layer.random else None, mask)
         self._sweep = backend.Recurrent(
             kind, sizes, dtype, training, take, layer.recompute, ragged=ragged, options=self._cell.options is not None
         )
@@ -126,7 +127,7 @@ class RecurrentRun(Run):
 
     def _new_masks(self, key: int) -> None:
         options = self._cell.options
-        options.key[:] = _random.stream_key(key, 3)  # of zoneout, if there is one to train with
+        options.key[:] = _random.stream_key(key, 3, self.piece)  # of zoneout, whose masks differ from step to step
         if self._masks:
             options.mask[...] = 1
             mask = options.mask[:, np.newaxis]

@@ -91,7 +91,7 @@ def forecast(
 
 
 def history(
-    logs: Mapping[str, Sequence[float]],
+    logs: Any,
     path: str | os.PathLike[str] | None = None,
     *,
     label: str = "loss",
@@ -102,7 +102,7 @@ def history(
 
     Parameters
     ----------
-    logs : mapping of str to sequence of float
+    logs : `numlstm.callbacks.History`, or mapping of str to sequence of float
         ``history.history`` of what `fit` returned.
     path : path, optional
         Where to save the picture; the ending says the format.
@@ -125,6 +125,7 @@ def history(
     OSError
         If the picture cannot be saved.
     """
+    logs = getattr(logs, "history", logs)
     if not len(logs.get("loss", ())):
         raise ValueError("logs must be the history.history of what fit returned, with 'loss' for at least one epoch")
     names = [name for name in logs if name == "loss" or not (ax or name.startswith("val_"))]
@@ -237,6 +238,8 @@ def gradient_by_lag(
     for i, (name, values) in enumerate(curves.items()):
         shown, colour = np.where(values > 0, values, np.nan), _drawing.COLOURS[i % len(_drawing.COLOURS)]
         with_any = (values > 0).any(axis=0)
+        if not with_any.any():
+            raise ValueError(f"norms{f' of {name}' if name else ''} are 0 throughout: a logarithmic axis cannot show them")
         lags = np.flatnonzero(with_any)
         low, middle, high = np.nanquantile(shown[:, with_any], (0.25, 0.5, 0.75), axis=0)
         axes.fill_between(lags, low, high, color=colour, alpha=0.16, linewidth=0)

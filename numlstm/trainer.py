@@ -194,9 +194,12 @@ class Trainer:
             For data that does not fit the model or the loss, holds no samples, NaN or infinity: the message names the place.
         """
         epochs, given = _validate.whole("epochs", epochs, 0), x if isinstance(x, Batches) else None
+        shuffle = _validate.flag("shuffle", shuffle)
         if given is not None:
             if not (y is sample_weight is batch_size is None and validation_split == 0):
                 raise TypeError("y, sample_weight, batch_size and validation_split cannot be given beside Batches as x")
+            if not shuffle and given.shuffle:
+                raise TypeError("shuffle=False cannot be given beside Batches as x: give it to Batches")
             x, y, sample_weight, batch_size = given.x, given.y, given.sample_weight, given.batch_size
         size = _batch_size(batch_size)
         data, validation = self._data(x, y, sample_weight, lengths), None

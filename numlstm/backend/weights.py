@@ -55,7 +55,8 @@ def options_of(
     """
     if clip is None and not any(zoneout) and not mask.shape[0]:
         return cell
-    numbers = np.array([np.inf if clip is None else clip, *zoneout], mask.dtype)
+    with np.errstate(over="ignore"):  # a bound that no c can reach is none
+        numbers = np.array([np.inf if clip is None else clip, *zoneout]).astype(mask.dtype)
     return cell._replace(options=options.Options(numbers, np.array([] if seed is None else [seed], np.uint64), mask))
 
 

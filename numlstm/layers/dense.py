@@ -64,7 +64,7 @@ class Dense(Layer):
         super().__init__(name, input_shape, seed)
         self.units = _validate.whole("units", units)
         self.activation = "linear" if activation is None else _validate.choice("activation", activation, ACTIVATIONS)
-        self.use_bias = bool(use_bias)
+        self.use_bias = _validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
 

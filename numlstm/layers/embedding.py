@@ -56,7 +56,7 @@ class Embedding(Layer):
         self.input_dim = _validate.whole("input_dim", input_dim)
         self.output_dim = _validate.whole("output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
-        self.mask_zero = bool(mask_zero)
+        self.mask_zero = _validate.flag("mask_zero", mask_zero)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape, self.output_dim)

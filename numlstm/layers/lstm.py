@@ -112,7 +112,7 @@ class LSTM(Recurrent):
             input_shape=input_shape,
         )
         self.activation, self.recurrent_activation = activation, recurrent_activation
-        self.unit_forget_bias = bool(unit_forget_bias)
+        self.unit_forget_bias = _validate.flag("unit_forget_bias", unit_forget_bias)
         self.variant = variant if isinstance(variant, str) else self.spec
 
     @property

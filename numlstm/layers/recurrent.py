@@ -51,7 +51,7 @@ class Recurrent(Layer):
     ) -> None:
         super().__init__(name, input_shape, seed)
         self.units, self.spec = _validate.whole("units", units), spec
-        self.use_bias = bool(use_bias)
+        self.use_bias = _validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
@@ -60,8 +60,11 @@ class Recurrent(Layer):
         self.cell_clip, self.zoneouts = cells.checked_options(spec, cell_clip, zoneout)
         self.zoneout = tuple(zoneout) if isinstance(zoneout, list) else zoneout
         self.random = self.dropout > 0 or self.recurrent_dropout > 0 or any(self.zoneouts)
-        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
-        self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+        self.return_sequences, self.return_state = (
+            _validate.flag("return_sequences", return_sequences),
+            _validate.flag("return_state", return_state),
+        )
+        self.go_backwards, self.stateful = _validate.flag("go_backwards", go_backwards), _validate.flag("stateful", stateful)
         self.recompute = _validate.optional_choice("recompute", recompute, RECOMPUTE)
 
     @property
@@ -85,7 +88,11 @@ class Recurrent(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 2 or input_shape[1] is None:
-            hint = ": the layer before it needs return_sequences=True" if len(input_shape) == 1 else ""
+            hint = ""
+            if len(input_shape) == 1:
+                hint = (
+                    ": the layer before it needs return_sequences=True; for a first layer x[..., np.newaxis] has one feature"
+                )
             article = "an" if type(self).__name__[0] in "LRS" and type(self).__name__ != "SimpleRNN" else "a"
             kind = f"{article} {type(self).__name__}"
             raise ValueError(f"{kind} takes sequences (N, T, F) with F known, not {sizes_text(input_shape)}{hint}")

@@ -79,7 +79,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
         self.momentum = _validate.real("momentum", momentum, least=0, below=1)
-        self.nesterov = bool(nesterov)
+        self.nesterov = _validate.flag("nesterov", nesterov)
 
     def rule(self, step: int) -> Any:
         from numlstm.backend import RULES

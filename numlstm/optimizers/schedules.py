@@ -43,7 +43,7 @@ class ExponentialDecay(Schedule):
         self.initial_learning_rate = _validate.real("initial_learning_rate", initial_learning_rate, positive=True)
         self.decay_steps = _validate.whole("decay_steps", decay_steps)
         self.decay_rate = _validate.real("decay_rate", decay_rate, positive=True)
-        self.staircase = bool(staircase)
+        self.staircase = _validate.flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps

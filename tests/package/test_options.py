@@ -9,7 +9,9 @@ from support import assert_same_bits
 
 import numlstm
 from numlstm import GRU, LSTM, Bidirectional, Dense, Sequential, SimpleRNN, cells, functional
+from numlstm._samples import Data
 from numlstm.functional import RNNOptions
+from numlstm.metrics import Meter
 
 CELLS = {
     "lstm": reference.LSTM(),
@@ -172,6 +174,27 @@ def test_a_nan_stays_in_its_row(rng):
     assert np.isnan(y[1, 3:]).any(axis=1).all()
 
 
+@pytest.mark.parametrize("options", [None, RNNOptions(zoneout=(0.1, 0.1))])
+@pytest.mark.parametrize("recompute", functional.RECOMPUTE)
+def test_no_steps_leave_memory_alone(run_python, options, recompute):
+    """Computing gates again once wrote the product with h0 where there is no step: with these sizes beyond the memory."""
+    run_python(
+        f"""
+import numpy as np
+from numlstm import functional
+from numlstm.functional import RNNOptions
+rng = np.random.default_rng(0)
+weights = [rng.standard_normal(shape, np.float32) for shape in ((1024, 3), (1024, 256), (1024,))]
+states = np.ones((2, 4, 256), np.float32)
+for _ in range(20):
+    x, options = np.zeros((4, 0, 3), np.float32), {options!r}
+    out = functional.rnn(x, weights, tuple(states), cell="lstm", recompute={recompute!r}, options=options)
+    gradients = functional.rnn_backward(out.tape, np.zeros((4, 0, 256), np.float32), tuple(states))
+    assert (gradients.states[0] == 1).all() and all((g == 0).all() for g in gradients.weights)
+"""
+    )
+
+
 # --- layers ---
 
 LAYERS = {
@@ -228,6 +251,28 @@ def test_the_step_of_a_layer_has_the_bits_of_the_whole(rng, kind, dtype):
         assert_same_bits(y, model.predict(x[np.newaxis])[0])
 
 
+@pytest.mark.parametrize("kind", [LSTM, GRU, SimpleRNN])
+def test_a_trace_is_of_what_predict_computes(rng, kind):
+    model = Sequential([numlstm.Input((9, 3)), kind(8, return_sequences=True, zoneout=0.5), Dense(1)])
+    x = rng.standard_normal((4, 9, 3)).astype(np.float32)
+    assert_same_bits(model.trace(x).y, model.predict(x))
+
+
+def test_pieces_of_a_sequence_have_masks_of_their_own():
+    """A step adds 1 to each unit, or zoneout keeps it; with the same masks in all pieces some would never count."""
+    model = Sequential([SimpleRNN(50, activation="linear", return_sequences=True, zoneout=0.5, use_bias=False)])
+    model.build((None, None, 1))
+    model.set_weights([np.ones((1, 50)), np.eye(50)])
+    step = numlstm.Trainer(model, numlstm.optimizers.SGD(0.0), truncate=1, seed=1)._ready()
+    x, nothing = np.ones((1, 1, 1), np.float32), np.zeros((1, 0), np.float32)
+    outputs = []
+    for piece in range(8):
+        step.learn(Data(x, np.zeros((1, 1, 50), np.float32), nothing), 0, False, Meter(()), piece)
+        outputs.append(step._shapes[x.shape, True, False].plan.runs[0].y[0, 0].copy())
+    kept = np.diff([np.zeros(50), *outputs], axis=0) == 0
+    assert 0.3 < kept.mean() < 0.7 and (kept[0] != kept[1]).any()
+
+
 X = np.zeros((2, 4, 3))
 WEIGHTS = tuple(np.zeros(shape) for shape in ((8, 3), (8, 2), (8,)))
 
@@ -246,6 +291,11 @@ WEIGHTS = tuple(np.zeros(shape) for shape in ((8, 3), (8, 2), (8,)))
         (lambda: _rnn(recurrent_mask=np.ones((2, 3))), ValueError, r"recurrent_mask must have shape \(N=2, H=2\)"),
         (lambda: _rnn(recurrent_mask=np.ones((2, 2), np.float32)), TypeError, "recurrent_mask"),
         (lambda: _rnn(zoneout=(0.1, 0.1), seed=-1), ValueError, "seed"),
+        (
+            lambda: _rnn(zoneout=(0.1, 0.1), seed=1 << 64),
+            ValueError,
+            r"seed must be below 2\*\*64, not 184467440",
+        ),
         (lambda: LSTM(3, recurrent_dropout=1.0), ValueError, "recurrent_dropout must be at least 0 and below 1"),
         (lambda: LSTM(3, cell_clip=-1), ValueError, "cell_clip must be positive"),
         (lambda: GRU(3, zoneout=(0.1, 0.1)), ValueError, "zoneout of c is for cells with such a state, not for GRUSpec"),

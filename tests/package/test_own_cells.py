@@ -1,5 +1,6 @@
 """A user's own cell beyond what test_cells.py asks of every cell: its check, its errors, files, and the cache on disk."""
 
+import math
 import pickle
 import re
 from pathlib import Path
@@ -54,8 +55,27 @@ def ops_backward(kept, before, after, dh, dstates):
     return (dh, 0.0), (dh, 0, 1.5, dh)
 
 
+def _of_a_module(z, states):
+    return (z[0],), (), z[0] * math.pi
+
+
 OPS = Cell(ops_forward, ops_backward, gates="ab", states=4)
 numbers = st.floats(-6, 6, width=32)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("function", [lanes.maximum, lanes.minimum], ids=["maximum", "minimum"])
+def test_the_greater_and_the_lesser_of_a_nan_are_one(function, swap):
+    def forward(z, states):
+        return (z[0],), (), function(z[0], 0.5)
+
+    def swapped(z, states):
+        return (z[0],), (), function(0.5, z[0])
+
+    cell = Cell(swapped if swap else forward, plain_backward, gates=1)
+    weights = np.zeros((2, 1)), np.zeros((2, 2)), np.array([np.nan, 1.0])
+    (y,) = functional.rnn(np.zeros((1, 1, 1)), weights, cell=cell, tape=False).y[0]
+    assert np.isnan(y[0]) and y[1] == function(0.5, 1.0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -246,6 +266,11 @@ def _refers(thing):
             lambda: _cell(_refers(np.sin)),
             TypeError,
             "refers to thing, which does not compute on lanes: .* exp, fma, hard_sigmoid",
+        ),
+        (
+            lambda: _cell(_of_a_module),
+            TypeError,
+            "refers to math.pi: take it by its own name, from math import pi",
         ),
         (lambda: _cell(_refers({})), TypeError, "refers to thing, which is a dict: a cell's functions may refer to numbers"),
         (lambda: cells.register("gru", MGU), ValueError, "'gru' is a cell of numlstm's: choose another name"),

@@ -1,0 +1,63 @@
+"""Mistakes that newcomers make: one message each, which names the argument, what was expected and what came."""
+
+import numpy as np
+import pytest
+
+from numlstm import GRU, LSTM, Dense, Embedding, Sequential, callbacks, data, losses, optimizers, plot
+
+X, Y = np.zeros((8, 5, 3)), np.zeros((8, 1))
+
+
+def _model():
+    model = Sequential([LSTM(4), Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "came"),
+    [
+        (lambda: LSTM(4, return_sequences="no"), "return_sequences", "'no'"),
+        (lambda: GRU(4, return_state=None), "return_state", "None"),
+        (lambda: LSTM(4, stateful="False"), "stateful", "'False'"),
+        (lambda: LSTM(4, go_backwards=2), "go_backwards", "2"),
+        (lambda: LSTM(4, use_bias="False"), "use_bias", "'False'"),
+        (lambda: LSTM(4, unit_forget_bias="x"), "unit_forget_bias", "'x'"),
+        (lambda: Dense(4, use_bias=[]), "use_bias", r"\[\]"),
+        (lambda: Embedding(4, 2, mask_zero="a"), "mask_zero", "'a'"),
+        (lambda: callbacks.EarlyStopping(restore_best_weights="no"), "restore_best_weights", "'no'"),
+        (lambda: callbacks.ModelCheckpoint("a", save_best_only="no"), "save_best_only", "'no'"),
+        (lambda: callbacks.CSVLogger("a", append="no"), "append", "'no'"),
+        (lambda: optimizers.SGD(nesterov="no"), "nesterov", "'no'"),
+        (lambda: losses.BinaryCrossentropy(from_logits="no"), "from_logits", "'no'"),
+        (lambda: _model().fit(X, Y, shuffle="yes"), "shuffle", "'yes'"),
+    ],
+)
+def test_a_flag_is_true_or_false(make, name, came):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, not {came}"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: Sequential(LSTM(4)), TypeError, r"layers must be a list of layers, not LSTM: Sequential\(\[layer\]\)"),
+        (lambda: _model().predict(X[:, :, 0]), ValueError, r"for a first layer x\[\.\.\., np\.newaxis\] has one feature"),
+        (
+            lambda: _model().fit(data.Batches(X, Y, batch_size=4), shuffle=False),
+            TypeError,
+            "shuffle=False cannot be given beside Batches as x: give it to Batches",
+        ),
+    ],
+)
+def test_one_message_says_what_to_do(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
+
+
+def test_pictures_of_what_there_is_nothing_of():
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    with pytest.raises(ValueError, match="norms of b are 0 throughout"):
+        plot.gradient_by_lag({"a": np.ones((2, 3)), "b": np.zeros((2, 3))})
+    history = _model().fit(X, Y, epochs=2, verbose=0)
+    assert plot.history(history) is not None
