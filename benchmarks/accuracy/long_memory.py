@@ -36,7 +36,7 @@ HELD_OUT = 2560  # in the validation set, and in the test set
 IN_A_ROW = 2  # epochs after which the validation set is solved end the training
 CLIP_NORM = 1.0
 SLOWER = {"rnn": 0.5}  # of the learning rate: the Elman network learns less with all of it
-PROBES = 64  # sequences that gradients are averaged over
+PROBES = 64  # sequences whose gradients are looked at
 
 
 class Setting(NamedTuple):
@@ -76,7 +76,7 @@ class Result:
     """What became of a cell at a task.
 
     sequences : how many it was trained on, until it was solved or all of the budget
-    gradients : (2, T) before and after training, `gradient_by_lag`
+    gradients : (2, T) before and after training, medians of Sequential.gradient_by_lag
     """
 
     task: str
@@ -115,17 +115,6 @@ def spread_memories(recurrent: Any, steps: int, rng: np.random.Generator) -> Non
             biases[gates.index("f")] = logs
 
 
-def gradient_by_lag(recurrent: Any, x: np.ndarray) -> list[float]:
-    """Return the norm of what reaches x from a random direction of the last output, by lag 0..T - 1, in units of lag 0."""
-    from numlstm import functional
-
-    out = functional.rnn(x.astype(np.float32), recurrent.params, cell=recurrent.spec)
-    dy = np.zeros_like(out.y)
-    dy[:, -1] = np.random.default_rng(0).standard_normal(dy[:, -1].shape)
-    norms = np.sqrt((functional.rnn_backward(out.tape, dy).x.astype(np.float64) ** 2).sum(-1).mean(0))[::-1]
-    return (norms / norms[0]).tolist()
-
-
 def train(name: str, cell: str, setting: Setting, seed: int) -> Result:
     """Train until the validation set is solved twice in a row or the budget is spent, and score the test set."""
     import numlstm
@@ -141,14 +130,14 @@ def train(name: str, cell: str, setting: Setting, seed: int) -> Result:
     first, training, validation, test = (np.random.default_rng([seed, i]) for i in range(4))
     spread_memories(recurrent, task.steps, first)
     probes, known = task.draw(validation, PROBES).x, task.draw(validation, HELD_OUT)
-    gradients, epoch, right = [gradient_by_lag(recurrent, probes)], 0, 0
+    gradients, epoch, right = [np.median(model.gradient_by_lag(probes), axis=0).tolist()], 0, 0
     while epoch < setting.budget and right < IN_A_ROW:
         x, y, weight, _ = task.draw(training, EPOCH)
         trainer.fit(x, y, BATCH, initial_epoch=epoch, epochs=epoch + 1, verbose=0, shuffle=False, sample_weight=weight)
         epoch, right = epoch + 1, right + 1 if task.solved_by(known, model.predict(known.x)) else 0
     samples = task.draw(test, HELD_OUT)
     output = model.predict(samples.x)
-    gradients.append(gradient_by_lag(recurrent, probes))
+    gradients.append(np.median(model.gradient_by_lag(probes), axis=0).tolist())
     took = time.perf_counter() - start
     score = task.score(samples, output)
     return Result(name, cell, score, task.solved_by(samples, output), epoch * EPOCH, took, gradients)
@@ -175,22 +164,13 @@ def _cell(result: Result | None) -> str:
 
 
 def plot(results: list[Result], path: Path) -> None:
-    """Draw how the gradient's norm fades with the lag, before and after training."""
-    from matplotlib.figure import Figure
+    """Draw how gradients fade with the time lag, before and after training, in a picture each."""
+    import numlstm.plot
 
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for panel, number, title in zip(panels, (0, 1), ("before training", "after training"), strict=True):
-        for result in results:
-            panel.semilogy(result.gradients[number], label=CELLS[result.cell], linewidth=1.6)
-        panel.set_title(f"{results[0].task}: {title}", loc="left", fontsize=11)
-        panel.set_xlabel("time lag, steps")
-        panel.set_ylim(1e-12, 1e3)
-        panel.grid(color="#e3e6ea")
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("norm of the gradient, 1 at lag 0")
-    panels[1].legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    for number, when in enumerate(("before", "after")):
+        norms = {CELLS[result.cell]: result.gradients[number] for result in results}
+        picture = path.with_name(f"{path.stem}-{when}{path.suffix}")
+        numlstm.plot.gradient_by_lag(norms, f"{results[0].task}, {when} training", picture)
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -200,7 +180,8 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of weights and sequences (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="small tasks and one epoch each: nothing is proven")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number there")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw gradients by time lag, of the task with most steps")
+    text = "draw gradients by time lag before and after training, of the task with most steps: FILE-before, FILE-after"
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=text)
     parser.add_argument("--jobs", type=int, default=available_cpus(), help="how many run at once (%(default)s)")
     return parser.parse_args(arguments)
 

@@ -28,6 +28,12 @@ CELLS: dict[str, Spec] = {
     "slstm": SLSTMSpec(),
     "slstm, sigmoid": SLSTMSpec("sigmoid"),
 }
+OPTIONS: dict[str, dict[str, Any]] = {  # of the vanilla LSTM
+    "lstm, cell clip": {"cell_clip": 0.3},
+    "lstm, recurrent dropout": {"rate": 0.3},
+    "lstm, zoneout": {"zoneout": (0.05, 0.5), "seed": SEED},
+}
+CELLS |= dict.fromkeys(OPTIONS, CellSpec())
 IN_TORCH = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "rnn, relu": "RNN"}
 
 
@@ -49,8 +55,16 @@ class Flops(NamedTuple):
         return self.products * (3 if both else 1) + self.forward + both * self.backward
 
 
-def flops(spec: Spec, shape: Shape) -> Flops:
-    """Count what one unit and step of a cell costs."""
+OF_OPTIONS = {"lstm, cell clip": (4, 5), "lstm, recurrent dropout": (1, 1), "lstm, zoneout": (8, 9)}  # forward, backward
+
+
+def flops(cell: str, shape: Shape) -> Flops:
+    """Count what one unit and step of a cell costs; whole numbers, of which masks are made, do not count."""
+    counted, more = _flops(CELLS[cell], shape), OF_OPTIONS.get(cell, (0, 0))
+    return counted._replace(forward=counted.forward + more[0], backward=counted.backward + more[1])
+
+
+def _flops(spec: Spec, shape: Shape) -> Flops:
     products = 2 * (spec.weights["W_ih"][0] * shape.I + spec.weights["W_hh"][0] * shape.H)
     if spec == mgu:
         return Flops(products, VALUE["sigmoid"] + VALUE["tanh"] + 6, 13)
@@ -75,12 +89,18 @@ def flops(spec: Spec, shape: Shape) -> Flops:
 
 
 class CellProblem(NamedTuple):
-    """float32: x (N, T, I), the weights by name as numlstm.functional.rnn takes them, and dy (N, T, H)."""
+    """float32: x (N, T, I), the weights by name as numlstm.functional.rnn takes them, and dy (N, T, H).
+
+    clip : of c; mask : (N, H) that h is multiplied by; keeps : (N, T, H) each, which h and c stay as they were; or None
+    """
 
     cell: str
     x: np.ndarray
     weights: dict[str, np.ndarray]
     dy: np.ndarray
+    clip: float | None
+    mask: np.ndarray | None
+    keeps: tuple[np.ndarray, np.ndarray] | None
 
     @property
     def spec(self) -> Spec:
@@ -97,7 +117,26 @@ def cell_problem(shape: Shape, cell: str) -> CellProblem:
         name: rng.uniform(-bound, bound, (blocks * H, *columns.get(name, ()))).astype(np.float32)
         for name, (blocks, _) in CELLS[cell].weights.items()
     }
-    return CellProblem(cell, x, weights, dy)
+    options = OPTIONS.get(cell, {})
+    rate, keeps = options.get("rate"), None
+    mask = None if rate is None else ((rng.random((N, H)) >= rate) / (1 - rate)).astype(np.float32)
+    if "zoneout" in options:
+        bits = random_bits(SEED, N * T * H)
+        halves = bits >> np.uint64(32), bits & np.uint64(0xFFFFFFFF)
+        limits = [np.uint64(float(np.float32(probability)) * 2**32) for probability in options["zoneout"]]
+        keeps = tuple((half < limit).reshape(N, T, H).astype(np.float32) for half, limit in zip(halves, limits, strict=True))
+    return CellProblem(cell, x, weights, dy, options.get("cell_clip"), mask, keeps)
+
+
+def random_bits(key: int, count: int) -> np.ndarray:
+    """Return the 64 bits of the first places of a stream, of which kernels.options draws the masks of zoneout."""
+    from numlstm.kernels import dropout
+
+    with np.errstate(over="ignore"):
+        z = np.uint64(key) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(dropout.GOLDEN)
+        for mix, shift in zip(dropout.MIXES, dropout.SHIFTS, strict=False):
+            z = (z ^ (z >> np.uint64(shift))) * np.uint64(mix)
+    return z ^ (z >> np.uint64(dropout.SHIFTS[-1]))
 
 
 # --- the engines ---
@@ -113,16 +152,22 @@ class Numlstm:
         self._functional = numlstm.functional
 
     def forward(self, given: CellProblem) -> Task:
-        spec, rnn = given.spec, self._functional.rnn
+        spec, rnn, options = given.spec, self._functional.rnn, self._options(given)
         packed = self._functional.pack(tuple(given.weights.values()), spec)
-        return Task(lambda: rnn(given.x, packed, cell=spec, tape=False), lambda out: {"y": out.y})
+        return Task(lambda: rnn(given.x, packed, cell=spec, tape=False, options=options), lambda out: {"y": out.y})
+
+    def _options(self, given: CellProblem) -> Any:
+        if given.cell not in OPTIONS:
+            return None
+        chosen = {name: value for name, value in OPTIONS[given.cell].items() if name != "rate"}
+        return self._functional.RNNOptions(recurrent_mask=given.mask, **chosen)
 
     def forward_backward(self, given: CellProblem) -> Task:
         spec, rnn, backward = given.spec, self._functional.rnn, self._functional.rnn_backward
-        weights = tuple(given.weights.values())
+        weights, options = tuple(given.weights.values()), self._options(given)
 
         def run():
-            out = rnn(given.x, weights, cell=spec)
+            out = rnn(given.x, weights, cell=spec, options=options)
             return out.y, backward(out.tape, given.dy)
 
         def arrays(result):
@@ -178,7 +223,10 @@ class Loop(_Torch):
     def _call(self, given: CellProblem, leaves: dict[str, Any]) -> Callable[[], Any]:
         spec = given.spec
         step = _LOOPS[type(spec)]
-        return lambda: step(self._torch, spec, **leaves)
+        if given.cell not in OPTIONS:
+            return lambda: step(self._torch, spec, **leaves)
+        mask, keeps = (None if a is None else self._torch.from_numpy(np.asarray(a)) for a in (given.mask, given.keeps))
+        return lambda: step(self._torch, spec, **leaves, clip=given.clip, mask=mask, keeps=keeps)
 
 
 class Layer(_Torch):
@@ -215,7 +263,7 @@ def _activation(torch, name):
     return known[name] if name in known else getattr(torch, name)
 
 
-def _lstm(torch, spec, x, W_ih, W_hh, b, p=None):
+def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, clip=None, mask=None, keeps=None):
     names, hidden = gates(spec), W_hh.shape[1]
     gate, squash, out = (
         _activation(torch, name) for name in (spec.recurrent_activation, spec.input_activation, spec.output_activation)
@@ -232,16 +280,22 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None):
         return gate(z[name] + peepholes[name] * c) if name in peepholes else gate(z[name])
 
     for t in range(x.shape[1]):
-        z = dict(zip(names, torch.addmm(projected[:, t], h, U).split(hidden, 1), strict=True))
+        seen = h if mask is None else h * mask
+        z = dict(zip(names, torch.addmm(projected[:, t], seen, U).split(hidden, 1), strict=True))
+        before = h, c
         new = squash(z["g"])
         if "i" in z:
             i = value("i", z, c)
             new = i * new
         kept = value("f", z, c) * c if "f" in z else (1 - i) * c if spec.forget_gate == "coupled" else c
         c = kept + new
+        if clip is not None:
+            c = c.clamp(-clip, clip)
         h = out(c)
         if "o" in z:
             h = value("o", z, c) * h
+        if keeps is not None:
+            h, c = (torch.where(keep[:, t] > 0, old, new) for keep, old, new in zip(keeps, before, (h, c), strict=True))
         ys.append(h)
     return torch.stack(ys, 1)
 

@@ -41,6 +41,9 @@ def reference(shape: Shape, cell: str, quantity: str) -> dict[str, np.ndarray]:
 
     given = cell_problem(shape, cell)
     made, options = textbook(given.spec)
+    options |= {"cell_clip": given.clip, "recurrent_dropout": given.mask}
+    if given.keeps is not None:
+        options |= dict(zip(("zoneout_h", "zoneout_c"), given.keeps, strict=True))
     args = made, given.x.astype(np.float64), {name: array.astype(np.float64) for name, array in given.weights.items()}
     out = book.rnn(*args, **options)
     if quantity == "forward":
@@ -85,7 +88,7 @@ def measure(
 
 def row(shape: Shape, quantity: str, cell: str, found: dict[str, dict[str, Any]], peak: float) -> dict[str, Any]:
     """Return one cell's numbers at one shape; vanilla's are among those found."""
-    counted, vanilla = (flops(CELLS[name], shape) for name in (cell, "lstm"))
+    counted, vanilla = (flops(name, shape) for name in (cell, "lstm"))
     units = shape.N * shape.T * shape.H
     numbers = {
         name: report.summarise(found[name, cell], counted.of(quantity) * units, peak)
