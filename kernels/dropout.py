@@ -11,12 +11,18 @@ _S30, _S27, _S31, _S32 = (np.uint64(shift) for shift in (*SHIFTS, 32))
 
 
 @jit
-def random_bits(key, counter):
-    """Return 32 random bits of place `counter` in the stream `key`: SplitMix64 (Steele, Lea and Flood 2014)."""
+def random_word(key, counter):
+    """Return the 64 random bits of place `counter` in the stream `key`: SplitMix64 (Steele, Lea and Flood 2014)."""
     z = key + (np.uint64(counter) + np.uint64(1)) * _GOLDEN
     z = (z ^ (z >> _S30)) * _MIX_1
     z = (z ^ (z >> _S27)) * _MIX_2
-    return (z ^ (z >> _S31)) >> _S32
+    return z ^ (z >> _S31)
+
+
+@jit
+def random_bits(key, counter):
+    """Return the upper 32 of those bits."""
+    return random_word(key, counter) >> _S32
 
 
 @jit

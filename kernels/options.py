@@ -146,8 +146,30 @@ def _h_before(lies, place):
     return load_first(lies.y, lies.y_at, count)
 
 
+def _settled(cell, keep_h, keep_c, before, after, h_before, h):
+    """Return the states and h that a step ends with, from those of the cell and those before the step."""
+    raise NotImplementedError("compiled code only")
+
+
+@_overload(_settled)
+def _choose_settled(cell, keep_h, keep_c, before, after, h_before, h):
+    kind = cell.instance_class
+    if kind.states > 0 and not kind.h_is_state:
+        return lambda cell, keep_h, keep_c, before, after, h_before, h: (
+            (_mixed(keep_c, before[0], after[0]), *after[1:]),
+            _mixed(keep_h, h_before, h),
+        )
+    is_state = kind.h_is_state
+
+    def settled_h(cell, keep_h, keep_c, before, after, h_before, h):
+        h = _mixed(keep_h, h_before, h)
+        return ((*after[:-1], h) if is_state else after), h
+
+    return settled_h
+
+
 def settle(cell, options, place, c, at, units, before, after, lies, h):
-    """Return the states and h that a step ends with, from those of the cell and those before the step.
+    """Return the states and h that a step of a sweep ends with, and store the first state as the cell left it.
 
     c, at : where the states are to go, with the slot more; lies : where h before the step does
     """
@@ -156,30 +178,19 @@ def settle(cell, options, place, c, at, units, before, after, lies, h):
 
 @_overload(settle)
 def _choose_settle(cell, options, place, c, at, units, before, after, lies, h):
-    kind = cell.instance_class
-    if kind.states == 0 or kind.h_is_state:
-        is_state = kind.h_is_state
+    count = cell.instance_class.states
 
-        def settle_h(cell, options, place, c, at, units, before, after, lies, h):
-            keep_h, _ = _keeps(options, place)
-            h = _mixed(keep_h, _h_before(lies, place), h)
-            return ((*after[:-1], h) if is_state else after), h
-
-        return settle_h
-
-    count = kind.states
-
-    def settle_all(cell, options, place, c, at, units, before, after, lies, h):
-        store(c, at + count * units, after[0])
+    def settle_in_sweep(cell, options, place, c, at, units, before, after, lies, h):
+        if count > 0:
+            store(c, at + count * units, after[0])
         keep_h, keep_c = _keeps(options, place)
-        h = _mixed(keep_h, _h_before(lies, place), h)
-        return (_mixed(keep_c, before[0], after[0]), *after[1:]), h
+        return _settled(cell, keep_h, keep_c, before, after, _h_before(lies, place), h)
 
-    return settle_all
+    return settle_in_sweep
 
 
 def settle_one(cell, before, after, h_before, h):
-    """Return the states and h of a step outside of a sweep, without masks: mixed by the probabilities."""
+    """Return the states and h that a step outside of a sweep ends with, without masks: mixed by the probabilities."""
     raise NotImplementedError("compiled code only")
 
 
@@ -187,22 +198,12 @@ def settle_one(cell, before, after, h_before, h):
 def _choose_settle_one(cell, before, after, h_before, h):
     if not has_options(cell):
         return lambda cell, before, after, h_before, h: (after, h)
-    kind = cell.instance_class
-    if kind.states == 0 or kind.h_is_state:
-        is_state = kind.h_is_state
 
-        def settle_h(cell, before, after, h_before, h):
-            h = _mixed(splat(cell.options.numbers, cell.options.numbers[1]), h_before, h)
-            return ((*after[:-1], h) if is_state else after), h
-
-        return settle_h
-
-    def settle_all(cell, before, after, h_before, h):
+    def mix(cell, before, after, h_before, h):
         numbers = cell.options.numbers
-        first = _mixed(splat(numbers, numbers[2]), before[0], after[0])
-        return (first, *after[1:]), _mixed(splat(numbers, numbers[1]), h_before, h)
+        return _settled(cell, splat(numbers, numbers[1]), splat(numbers, numbers[2]), before, after, h_before, h)
 
-    return settle_all
+    return mix
 
 
 def unsettled(cell, c, at, units, after):
@@ -270,20 +271,11 @@ def _choose_past_cell(cell, options, place, dc, at, units, dh, after, before):
     def all_past_cell(cell, options, place, dc, at, units, dh, after, before):
         keep_h, keep_c = _keeps(options, place)
         store(dc, at + count * units, keep_h * dh)
-        return _with_kept(before, keep_c, after)
+        if count > 0:
+            return (before[0] + keep_c * after[0], *before[1:])
+        return before
 
     return all_past_cell
-
-
-def _with_kept(before, keep, after):
-    raise NotImplementedError("compiled code only")
-
-
-@_overload(_with_kept)
-def _choose_with_kept(before, keep, after):
-    if len(before) == 0:
-        return lambda before, keep, after: before
-    return lambda before, keep, after: (before[0] + keep * after[0], *before[1:])
 
 
 def arrived(cell, options, row, dc, at, units, unit, hidden, dh):

@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from . import _lengths, backend
 from ._validate import Array
@@ -13,6 +11,7 @@ from .passes import Run
 
 if TYPE_CHECKING:
     from . import layers
+    from .layers.base import Setting
 
 
 class DenseRun(Run):
@@ -21,9 +20,8 @@ class DenseRun(Run):
     After `leave_raw`, y is left without its activation, for a loss that has it within; `activated` then does the rest.
     """
 
-    def __init__(
-        self, layer: "layers.Dense", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take, training: bool, first: bool
-    ) -> None:
+    def __init__(self, layer: "layers.Dense", setting: "Setting") -> None:
+        shape, dtype, take, training, first, _ = setting
         rows, features = math.prod(shape[:-1]), shape[-1]
         self._layer = layer
         self._flat = rows, features
@@ -70,10 +68,11 @@ class DenseRun(Run):
 class DropoutRun(Run):
     """Passes of a dropout layer."""
 
-    def __init__(self, rate: float, shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
-        self._rate = rate
+    def __init__(self, rate: float, setting: "Setting") -> None:
+        shape, dtype, take, training, *_ = setting
+        self._rate = rate if training else 0.0
         self._flat = shape[0], 1, math.prod(shape[1:])
-        if rate > 0:
+        if self._rate > 0:
             self._out, self._dx = take(shape, dtype), take(shape, dtype)
 
     def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
@@ -93,7 +92,8 @@ class DropoutRun(Run):
 class EmbeddingRun(Run):
     """Passes of an embedding."""
 
-    def __init__(self, layer: "layers.Embedding", shape: tuple[int, ...], dtype: np.dtype[Any], take: Take) -> None:
+    def __init__(self, layer: "layers.Embedding", setting: "Setting") -> None:
+        shape, dtype, take, *_ = setting
         self._layer = layer
         self.y = take((*shape, layer.output_dim), dtype)
 

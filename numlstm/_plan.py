@@ -9,7 +9,7 @@ from . import _lengths, _validate, passes
 from ._feedforward import DenseRun
 from ._validate import Array
 from ._workspace import Arena, Take
-from .layers import Layer
+from .layers.base import Layer, Setting
 
 
 class Plan:
@@ -37,7 +37,7 @@ class Plan:
         # Below the first layer that has parameters nobody wants a gradient.
         self._first = next((i for i, layer in enumerate(layers) if layer.parameters), len(layers))
         for i, layer in enumerate(layers):
-            self.runs.append(layer.begin((shape[0], *sample), dtype, take, training, i <= self._first, ragged))
+            self.runs.append(layer.begin(Setting((shape[0], *sample), dtype, take, training, i <= self._first, ragged)))
             sample = tuple(size for size in layer.output_shape(sample) if size is not None)
         self.output_shape = (shape[0], *sample)
         self._last = self.runs[-1] if raw else None

@@ -128,7 +128,10 @@ def finite(name: str, array: Array, dtype: np.dtype[Any] | None = None) -> None:
         return
     dtype = array.dtype if dtype is None else dtype
     with np.errstate(all="ignore"):
-        if all(math.isfinite(np.add.reduce(part, None, np.float64)) for part in _parts(array, dtype)):
+        for part in _parts(array, dtype):
+            if not math.isfinite(np.add.reduce(part, None, np.float64)):
+                break
+        else:
             return
         bad, place, before = 0, 0, 0
         for part in _parts(array, dtype):

@@ -460,8 +460,6 @@ def _checked_options(
     seed = None if options.seed is None else _validate.whole("seed", options.seed, 0)
     if seed is not None and seed >= 1 << 64:
         raise ValueError(f"seed must be below 2**64, not {seed}")
-    if clip is not None and not 0 < like[1].type(min(clip, float(np.finfo(like[1]).max))):
-        raise ValueError(f"cell_clip must be above 0 in {like[1]}, not {clip}")
     if clip is None and not any(zoneout) and not len(mask):
         return None
     return clip, zoneout, seed, mask

@@ -9,6 +9,7 @@ from . import _lengths
 from ._validate import Array
 from ._workspace import aligned_empty
 from .layers import Embedding, Layer
+from .layers.base import Setting
 
 if TYPE_CHECKING:
     from .passes import Run
@@ -25,7 +26,8 @@ class Passes:
         self._lengths = lengths
         sample: tuple[int, ...] = x.shape[1:]
         for layer in layers:
-            run = layer.plain().begin((len(x), *sample), dtype, aligned_empty, True, False, lengths is not None)
+            setting = Setting((len(x), *sample), dtype, aligned_empty, True, False, lengths is not None)
+            run = layer.plain().begin(setting)
             run.load()
             self.runs.append(run)
             sample = tuple(size for size in layer.output_shape(sample) if size is not None)

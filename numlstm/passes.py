@@ -1,20 +1,19 @@
 """The layers' passes: what a layer does with batches of one shape, on memory that is taken once.
 
-A run is made by its layer's `begin`, for a shape with the batch, with memory from `take`. With `training` there will be
-backward passes; with `first` nobody wants the gradient of x.
+A run is made by its layer's `begin`, for a `layers.base.Setting`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import _lengths, _random, backend
 from ._validate import Array
-from ._workspace import Take
 
 if TYPE_CHECKING:
     from . import layers
+    from .layers.base import Setting
 
 
 class Run:
@@ -56,16 +55,8 @@ class RecurrentRun(Run):
     states : (N, H) each, which a pass begins with and leaves its last states in; None for the layer's own, or zeros
     """
 
-    def __init__(
-        self,
-        layer: "layers.Recurrent",
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        take: Take,
-        training: bool,
-        first: bool,
-        ragged: bool,
-    ) -> None:
+    def __init__(self, layer: "layers.Recurrent", setting: "Setting") -> None:
+        shape, dtype, take, training, first, ragged = setting
         batch, steps, features = shape
         self._layer = layer
         self.states: tuple[Array, ...] | None = None
@@ -127,7 +118,8 @@ class RecurrentRun(Run):
 
     def _new_masks(self, key: int) -> None:
         options = self._cell.options
-        options.key[:] = _random.stream_key(key, 3, self.piece)  # of zoneout, whose masks differ from step to step
+        if any(self._layer.zoneouts) and options.key.size:
+            options.key[0] = _random.stream_key(key, 3, self.piece)  # its masks differ from step to step
         if self._masks:
             options.mask[...] = 1
             mask = options.mask[:, np.newaxis]
@@ -181,19 +173,10 @@ class BidirectionalRun(Run):
     runs : of the forward layer and of the backward layer
     """
 
-    def __init__(
-        self,
-        layer: "layers.Bidirectional",
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        take: Take,
-        training: bool,
-        first: bool,
-        ragged: bool,
-    ) -> None:
+    def __init__(self, layer: "layers.Bidirectional", setting: "Setting") -> None:
+        _, dtype, take, training, _, ragged = setting
         self._layer = layer
-        both = layer.forward_layer, layer.backward_layer
-        forward, backward = (direction.begin(shape, dtype, take, training, first, ragged) for direction in both)
+        forward, backward = (direction.begin(setting) for direction in (layer.forward_layer, layer.backward_layer))
         self.runs, single = (forward, backward), forward.y.shape
         if layer.merge_mode is not None:
             self.y = take((*single[:-1], layer.units) if layer.merge_mode == "concat" else single, dtype)

@@ -121,22 +121,13 @@ def cell_problem(shape: Shape, cell: str) -> CellProblem:
     rate, keeps = options.get("rate"), None
     mask = None if rate is None else ((rng.random((N, H)) >= rate) / (1 - rate)).astype(np.float32)
     if "zoneout" in options:
-        bits = random_bits(SEED, N * T * H)
-        halves = bits >> np.uint64(32), bits & np.uint64(0xFFFFFFFF)
+        from numlstm.kernels import dropout
+
+        words = dropout.random_word.py_func(np.uint64(SEED), np.arange(N * T * H))  # which kernels.options draws from
+        halves = words >> np.uint64(32), words & np.uint64(0xFFFFFFFF)
         limits = [np.uint64(float(np.float32(probability)) * 2**32) for probability in options["zoneout"]]
         keeps = tuple((half < limit).reshape(N, T, H).astype(np.float32) for half, limit in zip(halves, limits, strict=True))
     return CellProblem(cell, x, weights, dy, options.get("cell_clip"), mask, keeps)
-
-
-def random_bits(key: int, count: int) -> np.ndarray:
-    """Return the 64 bits of the first places of a stream, of which kernels.options draws the masks of zoneout."""
-    from numlstm.kernels import dropout
-
-    with np.errstate(over="ignore"):
-        z = np.uint64(key) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(dropout.GOLDEN)
-        for mix, shift in zip(dropout.MIXES, dropout.SHIFTS, strict=False):
-            z = (z ^ (z >> np.uint64(shift))) * np.uint64(mix)
-    return z ^ (z >> np.uint64(dropout.SHIFTS[-1]))
 
 
 # --- the engines ---

@@ -1,7 +1,7 @@
 """The recurrent layers' passes over a batch."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,11 +48,6 @@ def _window_steps(steps: int) -> int:
     """Return how many steps are computed again at once: about the square root of all."""
     group: int = gradients.GROUP
     return min(steps, -(-math.isqrt(steps) // group) * group)
-
-
-def _mask(cell: cells.Cell, none: Array) -> Array:
-    """Return the mask of a cell's recurrent dropout, or `none`."""
-    return none if cell.options is None else cell.options.mask
 
 
 class Recurrent:
@@ -206,19 +201,19 @@ class Recurrent:
     ) -> None:
         """Run through window `k`, with y of it alone for None."""
         window, y = (self._windows_alone[k], self._y) if y is None else (self._windows[k], y)
+        ragged = self._ragged[k]
+        h = self._h if ragged.size or (cell.options is not None and cell.options.mask.size) else self._none
         work = self._c, self._z, keep
-        steps = window, self._ragged[k]
-        h = self._h if self._ragged[k].size or _mask(cell, self._none).size else self._none
-        self._run(parallel.forward, *self._now(), self._product, *steps, cell, x, first, h, y, last, *work)
-
-    def _run(self, entry: Callable[..., Any], *arguments: Any) -> None:
-        """Call an entry point, with a word about a user's own cell that does not compile."""
         try:
-            entry(*arguments)
+            parallel.forward(*self._now(), self._product, window, ragged, cell, x, first, h, y, last, *work)
         except NumbaError as error:
-            complaint = own.complaint(self._kind.cell.__name__, error)
-            if complaint is None:
-                raise
+            self._explain(error)
+            raise
+
+    def _explain(self, error: NumbaError) -> None:
+        """Say in a word why a user's own cell does not compile, if it is one."""
+        complaint = own.complaint(self._kind.cell.__name__, error)
+        if complaint is not None:
             raise TypeError(complaint) from error
 
     def kept(self) -> dict[str, Array]:
@@ -280,28 +275,21 @@ class Recurrent:
             elif self._recompute == "gates":
                 h = self._states[k][0]
                 work = self._h if self._ragged[k].size else self._none, y, self._c, self._z
-                self._run(parallel.recompute, panels_runtime, window, self._ragged[k], cell, x, self._states[k], *work)
+                parallel.recompute(panels_runtime, window, self._ragged[k], cell, x, self._states[k], *work)
             elif self._recompute == "states":
                 h, window, y = self._states[k][0], self._windows_alone[k], self._y
                 self._forward(k, cell, x, self._states[k], None, self._no_states[1], True)
             late, early = after if k == len(self._windows) - 1 else carried, before if k == 0 else carried
             steps, memory = (window, self._ragged[k]), (self._work, self._c, self._z)
-            self._run(
-                parallel.backward,
-                *self._now(),
-                *steps,
-                cell,
-                weights[:2],
-                kind.orders,
-                packed.columns,
-                dy,
-                late,
-                early,
-                *memory,
-                dx,
-            )
+            weighed = weights[:2], kind.orders, packed.columns
+            try:
+                parallel.backward(*self._now(), *steps, cell, *weighed, dy, late, early, *memory, dx)
+            except NumbaError as error:
+                self._explain(error)
+                raise
             if x.shape[0] and self._longest:
-                flat = kind.rows, self._z, x, y, h, _mask(cell, none), packed.panels, copies
+                mask = none if cell.options is None else cell.options.mask
+                flat = kind.rows, self._z, x, y, h, mask, packed.panels, copies
                 parallel.weight_gradients(sums_runtime, *steps, *flat, *sums[:3], add)
                 if len(kind.cell.peepholes):
                     sums_p = packed.peephole_sums, sums[3]

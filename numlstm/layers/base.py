@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,22 @@ if TYPE_CHECKING:
     from numlstm.passes import Run
 
 Shape = tuple[int | None, ...]  # of one sample, without the batch; None is a size that may vary
+
+
+class Setting(NamedTuple):
+    """What a layer's passes are made for.
+
+    shape, dtype : of batches (N, ..) of x; take : where memory comes from
+    training : whether there will be backward passes; first : whether nobody wants the gradient of x
+    ragged : whether sequences may differ in length
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    take: Take
+    training: bool
+    first: bool
+    ragged: bool
 
 
 class Layer:
@@ -70,20 +86,8 @@ class Layer:
     def _initializers(self) -> dict[str, Initializer]:
         return {}
 
-    def begin(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        take: Take,
-        training: bool,
-        first: bool,
-        ragged: bool = False,
-    ) -> "Run":
-        """Return passes over batches of this shape, with memory from `take`.
-
-        training : whether there will be backward passes; first : whether nobody wants the gradient of x
-        ragged : whether sequences may differ in length
-        """
+    def begin(self, setting: Setting) -> "Run":
+        """Return passes over batches of that shape."""
         raise NotImplementedError
 
     def plain(self) -> "Layer":
@@ -191,7 +195,7 @@ class Layer:
         ends = self.lengths_in("x", array, given)
         if ends is not None:
             array = _lengths.cleared(array, ends)
-        run = self.begin(array.shape, dtype, aligned_empty, training, True, ends is not None)
+        run = self.begin(Setting(array.shape, dtype, aligned_empty, training, True, ends is not None))
         run.load()
         return run, array, ends
 

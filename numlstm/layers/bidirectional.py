@@ -9,9 +9,8 @@ import numpy as np
 
 from numlstm import _random, _registry, _validate
 from numlstm._validate import Array
-from numlstm._workspace import Take
 
-from .base import Layer, Shape
+from .base import Layer, Setting, Shape
 from .gru import GRU
 from .lstm import LSTM
 from .recurrent import Recurrent
@@ -153,18 +152,10 @@ class Bidirectional(Layer):
 
     # --- passes and states ---
 
-    def begin(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        take: Take,
-        training: bool,
-        first: bool,
-        ragged: bool = False,
-    ) -> "BidirectionalRun":
+    def begin(self, setting: Setting) -> "BidirectionalRun":
         from numlstm.passes import BidirectionalRun
 
-        return BidirectionalRun(self, shape, dtype, take, training, first, ragged)
+        return BidirectionalRun(self, setting)
 
     def plain(self) -> "Bidirectional":
         layer = copy.copy(self)

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from numlstm import _validate, initializers
 from numlstm._validate import Array
-from numlstm._workspace import Take
 from numlstm.initializers import Initializer
 
-from .base import Layer, Shape, sizes_text
+from .base import Layer, Setting, Shape, sizes_text
 
 if TYPE_CHECKING:
     from numlstm._feedforward import DenseRun
@@ -88,15 +87,7 @@ class Dense(Layer):
     def _initializers(self) -> dict[str, Initializer]:
         return {"W": self.kernel_initializer, "b": self.bias_initializer}
 
-    def begin(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        take: Take,
-        training: bool,
-        first: bool,
-        ragged: bool = False,
-    ) -> "DenseRun":
+    def begin(self, setting: Setting) -> "DenseRun":
         from numlstm._feedforward import DenseRun
 
-        return DenseRun(self, shape, dtype, take, training, first)
+        return DenseRun(self, setting)

@@ -1,14 +1,11 @@
 """The dropout layer."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from numlstm import _validate
-from numlstm._workspace import Take
 
-from .base import Layer, Shape
+from .base import Layer, Setting, Shape
 
 if TYPE_CHECKING:
     from numlstm._feedforward import DropoutRun
@@ -46,15 +43,7 @@ class Dropout(Layer):
     def plain(self) -> "Dropout":
         return Dropout(0.0)
 
-    def begin(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        take: Take,
-        training: bool,
-        first: bool,
-        ragged: bool = False,
-    ) -> "DropoutRun":
+    def begin(self, setting: Setting) -> "DropoutRun":
         from numlstm._feedforward import DropoutRun
 
-        return DropoutRun(self.rate if training else 0.0, shape, dtype, take)
+        return DropoutRun(self.rate, setting)

@@ -8,10 +8,9 @@ import numpy as np
 
 from numlstm import _validate, initializers
 from numlstm._validate import Array
-from numlstm._workspace import Take
 from numlstm.initializers import Initializer
 
-from .base import Layer, Shape
+from .base import Layer, Setting, Shape
 
 if TYPE_CHECKING:
     from numlstm._feedforward import EmbeddingRun
@@ -67,18 +66,10 @@ class Embedding(Layer):
     def _initializers(self) -> dict[str, Initializer]:
         return {"table": self.embeddings_initializer}
 
-    def begin(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        take: Take,
-        training: bool,
-        first: bool,
-        ragged: bool = False,
-    ) -> "EmbeddingRun":
+    def begin(self, setting: Setting) -> "EmbeddingRun":
         from numlstm._feedforward import EmbeddingRun
 
-        return EmbeddingRun(self, shape, dtype, take)
+        return EmbeddingRun(self, setting)
 
     def lengths_in(self, name: str, x: Array, lengths: Array | None) -> Array | None:
         if not self.mask_zero:

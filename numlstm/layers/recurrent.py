@@ -9,11 +9,10 @@ import numpy as np
 
 from numlstm import _random, _validate, cells, initializers
 from numlstm._validate import Array
-from numlstm._workspace import Take
 from numlstm.functional import RECOMPUTE
 from numlstm.initializers import Initializer
 
-from .base import Layer, Shape, sizes_text
+from .base import Layer, Setting, Shape, sizes_text
 
 if TYPE_CHECKING:
     from numlstm.passes import RecurrentRun
@@ -112,18 +111,10 @@ class Recurrent(Layer):
         weights = {"W_ih": self.kernel_initializer, "W_hh": self.recurrent_initializer}
         return {**weights, "b": self.bias_initializer, "p": initializers.get("zeros")}
 
-    def begin(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        take: Take,
-        training: bool,
-        first: bool,
-        ragged: bool = False,
-    ) -> "RecurrentRun":
+    def begin(self, setting: Setting) -> "RecurrentRun":
         from numlstm.passes import RecurrentRun
 
-        return RecurrentRun(self, shape, dtype, take, training, first, ragged)
+        return RecurrentRun(self, setting)
 
     def plain(self) -> "Recurrent":
         layer = copy.copy(self)

@@ -29,12 +29,8 @@ KINDS = ["clip", "mask", "expected zoneout", "zoneout", "all"]
 
 def _masks_of_zoneout(rates, batch, steps, hidden):
     """Return what kernels.options draws, from the 64 bits of each place: the upper half for h, the lower one for c."""
-    with np.errstate(over="ignore"):
-        z = np.uint64(SEED) + np.arange(1, batch * steps * hidden + 1, dtype=np.uint64) * np.uint64(dropout.GOLDEN)
-        for mix, shift in zip(dropout.MIXES, dropout.SHIFTS, strict=False):
-            z = (z ^ (z >> np.uint64(shift))) * np.uint64(mix)
-    z ^= z >> np.uint64(dropout.SHIFTS[-1])
-    halves = z >> np.uint64(32), z & np.uint64(0xFFFFFFFF)
+    words = dropout.random_word.py_func(np.uint64(SEED), np.arange(batch * steps * hidden))
+    halves = words >> np.uint64(32), words & np.uint64(0xFFFFFFFF)
     thresholds = [np.uint64(float(rate) * 2**32) for rate in rates]
     return [(half < t).reshape(batch, steps, hidden) * 1.0 for half, t in zip(halves, thresholds, strict=True)]
 
