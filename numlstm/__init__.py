@@ -20,6 +20,7 @@ _DEFINED_IN = {
     "trainer": ("History", "Trainer"),
     "files": ("FileFormatError",),
     "_warm": ("warm",),
+    "devices": ("DeviceError",),
     "cells": ("CellSpec", "GRUSpec", "RNNSpec", "SLSTMSpec"),
     "own": ("Cell", "check_cell"),
 }
@@ -29,6 +30,7 @@ _MODULES = (
     "cells",
     "data",
     "datasets",
+    "devices",
     "files",
     "forecast",
     "functional",
@@ -55,6 +57,7 @@ __all__ = [
     "Cell",
     "CellSpec",
     "Dense",
+    "DeviceError",
     "Dropout",
     "Embedding",
     "FileFormatError",
@@ -139,6 +142,7 @@ if TYPE_CHECKING:
     )
     from ._warm import warm
     from .cells import CellSpec, GRUSpec, RNNSpec, SLSTMSpec
+    from .devices import DeviceError
     from .files import FileFormatError
     from .layers import GRU, LSTM, RNN, SLSTM, Bidirectional, Dense, Dropout, Embedding, Input, SimpleRNN
     from .models import Sequential, load

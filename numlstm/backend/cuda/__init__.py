@@ -1,0 +1,1 @@
+"""The bridge to the kernels for NVIDIA GPUs."""

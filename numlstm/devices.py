@@ -1,0 +1,34 @@
+"""Where a model is: in the CPU's memory, or on an NVIDIA GPU. No GPU's software is imported before a GPU is asked for."""
+
+from typing import Any
+
+from . import _validate
+
+__all__ = ["DEVICES", "DeviceError", "choose"]
+
+DEVICES = ("cpu", "cuda", "auto")
+
+
+class DeviceError(RuntimeError):
+    """A GPU that cannot be used, or cannot do what is asked of it: the message says what is missing, and what to do."""
+
+
+def choose(device: Any) -> str:
+    """Return "cpu" or "cuda"; for "auto" the latter if there is a GPU that can be used.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+    DeviceError
+        If "cuda" is asked for and cannot be used: the message says whether the GPU, its driver, numba-cuda or CUDA's runtime
+        is missing, and what to install.
+    """
+    if _validate.choice("device", device, DEVICES) == "cpu":
+        return "cpu"
+    from .backend.cuda.availability import missing
+
+    what = missing()
+    if what is not None and device == "cuda":
+        raise DeviceError(f"device='cuda' cannot be used: {what}")
+    return "cpu" if what is not None else "cuda"
