@@ -6,11 +6,33 @@ Numba's own costs a comparison for negative ones, and a multiplication for each 
 
 from math import exp, log1p, sqrt, tanh
 
+from llvmlite import ir
 from numba import cuda
 from numba.cuda import types
 from numba.cuda.extending import intrinsic
 
-__all__ = ["constant", "cuda", "device", "exp", "fma", "kernel", "load", "log1p", "sqrt", "store", "tanh"]
+__all__ = [
+    "bfloat16_bits",
+    "constant",
+    "cuda",
+    "device",
+    "exp",
+    "fma",
+    "kernel",
+    "load",
+    "load_word",
+    "log1p",
+    "mma_bfloat16",
+    "mma_tf32",
+    "sqrt",
+    "store",
+    "tanh",
+    "tf32_bits",
+]
+
+_WORD = ir.IntType(32)
+_HALF = ir.IntType(16)
+_FLOAT = ir.FloatType()
 
 
 def kernel(threads):
@@ -66,3 +88,60 @@ def constant(typingctx, like, value):
 def fma(a, b, c):
     """Return ``a * b + c``, rounded once."""
     return cuda.fma(a, b, c)
+
+
+# --- tensor cores, of compute capability 8.0 and more (PTX ISA, "Matrix multiply-accumulate operation using mma") ---
+
+
+@intrinsic
+def bfloat16_bits(typingctx, x):
+    """Return a float32 rounded to bfloat16, ties to even, as uint16."""
+
+    def emit(context, builder, sig, args):
+        return builder.asm(ir.FunctionType(_HALF, [_FLOAT]), "cvt.rn.bf16.f32 $0, $1;", "=h,f", args, False)
+
+    return types.uint16(types.float32), emit
+
+
+@intrinsic
+def tf32_bits(typingctx, x):
+    """Return a float32 rounded to tf32, ties away from zero, as uint32."""
+
+    def emit(context, builder, sig, args):
+        return builder.asm(ir.FunctionType(_WORD, [_FLOAT]), "cvt.rna.tf32.f32 $0, $1;", "=r,f", args, False)
+
+    return types.uint32(types.float32), emit
+
+
+@intrinsic
+def load_word(typingctx, array, at):
+    """Return the uint32 that begins at flat element `at` of a C-contiguous array of uint32, or of uint16 at an even one."""
+
+    def emit(context, builder, sig, args):
+        pointer = builder.bitcast(_pointer(context, builder, array, *args), _WORD.as_pointer())
+        return builder.load(pointer, align=4)
+
+    return types.uint32(array, types.int64), emit
+
+
+def _mma(shape_and_types):
+    """Return what multiplies a warp's fragments a (4 words) and b (2 words) and adds their product to c (4 float32)."""
+    four, operands = types.UniTuple(types.float32, 4), (types.UniTuple(types.uint32, 4), types.UniTuple(types.uint32, 2))
+    text = f"mma.sync.aligned.{shape_and_types} {{$0,$1,$2,$3}},{{$4,$5,$6,$7}},{{$8,$9}},{{$10,$11,$12,$13}};"
+
+    def mma(typingctx, a, b, c):
+        def emit(context, builder, sig, args):
+            sizes = zip(args, (4, 2, 4), strict=True)
+            items = [builder.extract_value(group, k) for group, size in sizes for k in range(size)]
+            kind = ir.FunctionType(ir.LiteralStructType([_FLOAT] * 4), [_WORD] * 6 + [_FLOAT] * 4)
+            # It has no side effect, but must not move to where not all of the warp's threads come by.
+            found = builder.asm(kind, text, ",".join(["=f"] * 4 + ["r"] * 6 + ["f"] * 4), items, True)
+            return context.make_tuple(builder, four, [builder.extract_value(found, k) for k in range(4)])
+
+        return four(*operands, four), emit
+
+    return intrinsic(mma)
+
+
+mma_bfloat16 = _mma("m16n8k16.row.col.f32.bf16.bf16.f32")
+mma_tf32 = _mma("m16n8k8.row.col.f32.tf32.tf32.f32")

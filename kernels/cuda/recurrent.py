@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import numpy as np
 from numlstm.kernels.cells import cell_type
 
 from . import backward, forward, gradients, inputs
@@ -10,6 +11,7 @@ from .elementwise import THREADS
 from .gradients import WeightGradients, chunks
 from .layer import GROUPS, Gradients, Layer, Weights
 from .product import Tile
+from .tensor import FORMATS
 
 __all__ = [
     "SWEEPS",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 TILE = Tile()
+TENSOR_TILE = Tile(16, 8, 8, 32)  # of products on tensor cores, whatever the precision
 
 # How a layer goes through its steps, with the tile of a block; the first whose number of units is enough is taken. None of
 # this has been measured: the reasons are counts of bytes and launches. To come, when a GPU has shown the need: a cluster of
@@ -82,11 +85,22 @@ def _blocks(elements: int, each: int) -> int:
     return -(-elements // each)
 
 
+def rounding(dtype, precision: str | None) -> str | None:
+    """Return the name of the tensor cores' format for a precision of products, None for numbers of dtype as they are."""
+    exact = np.dtype(dtype).name
+    known = (exact, *FORMATS) if exact == "float32" else (exact,)
+    if precision is not None and precision not in known:
+        raise ValueError(f"precision: expected {' or '.join(known)} for a layer in {exact}, got {precision!r}")
+    return None if precision == exact else precision
+
+
 class _Products:
     """The launches of the products that a layer has outside of its steps, all on one stream: nothing waits for them."""
 
-    def __init__(self, name: str, dtype, tile: Tile | None, stream: Any) -> None:
-        self._tile, self._rows_tile, self._stream = tile or TILE, tile or SWEEPS["rows"][1], stream
+    def __init__(self, name: str, dtype, tile: Tile | None, stream: Any, precision: str | None) -> None:
+        tensor = rounding(dtype, precision)
+        general = tile or (TENSOR_TILE if tensor else TILE)
+        self._tile, self._rows_tile, self._stream = general._replace(precision=tensor), tile or SWEEPS["rows"][1], stream
         self._kernels = kernels(name, dtype, self._tile, self._rows_tile)
 
     def _launch(self, kernel: str, blocks: tuple[int, ...], *arguments: Any) -> None:
@@ -116,10 +130,20 @@ class Recurrent(_Products):
 
     name : of the cell; dtype : numpy.float32 or numpy.float64; stream : that all launches go to
     sweep : one of SWEEPS, None for the one that its number of units suggests; tile : of all products, in tests
+    precision : of products: "float32" or "float64", that of dtype, for which None stands too; or, for float32 on tensor
+        cores (compute capability 8.0), "tf32" or "bfloat16", to which factors are rounded; sums, and all else, are in dtype
     """
 
-    def __init__(self, name: str, dtype, sweep: str | None = None, tile: Tile | None = None, stream: Any = 0) -> None:
-        super().__init__(name, dtype, tile, stream)
+    def __init__(
+        self,
+        name: str,
+        dtype,
+        sweep: str | None = None,
+        tile: Tile | None = None,
+        stream: Any = 0,
+        precision: str | None = None,
+    ) -> None:
+        super().__init__(name, dtype, tile, stream, precision)
         self._sweep, self._peepholes = sweep, len(cell_type(name).peepholes)
 
     def forward(self, cell: Any, layer: Layer) -> None:
@@ -153,9 +177,10 @@ class Dense(_Products):
 
     Of a Layer they take x (1, R, I), lengths (1,), which is R, and z (1, R, 1, C), the result, and later its gradient; of
     all others the sizes, with no hidden units. cell : RNN_of_linear of W (C, I), (C, 0), b (1, C), (0,)
+    Arguments are those of Recurrent.
     """
 
-    def __init__(self, dtype, tile: Tile | None = None, stream: Any = 0) -> None:
-        super().__init__("RNN_of_linear", dtype, tile, stream)
+    def __init__(self, dtype, tile: Tile | None = None, stream: Any = 0, precision: str | None = None) -> None:
+        super().__init__("RNN_of_linear", dtype, tile, stream, precision)
 
     forward, backward = _Products._inputs, _Products._gradients

@@ -26,10 +26,10 @@ class Layer:
     def _nan(self, *shape):
         return np.full(shape, np.nan, self.dtype)
 
-    def run(self, device, tile=None, sweep=None, gradients=None):
+    def run(self, device, tile=None, sweep=None, gradients=None, precision=None):
         """Return all results of both passes in the order of Made.by_the_textbook.
 
-        sweep, tile : of the passes; gradients : what the weights' gradients hold before, to be accumulated into
+        sweep, tile, precision : of the passes; gradients : what the weights' gradients hold before, to be accumulated into
         """
         (batch, steps, inputs, hidden), kind, spec = self.sizes, self.kind, self.made.spec
         recurrent, states = device.recurrent, () if kind.h_is_state else range(kind.states)
@@ -50,7 +50,7 @@ class Layer:
         before = [np.full_like(weight, np.nan) for weight in self.weights] if gradients is None else gradients
         outer = on_device(recurrent.WeightGradients, *before, sums)
 
-        passes = recurrent.Recurrent(spec.name, self.dtype, sweep, tile and recurrent.Tile(*tile))
+        passes = recurrent.Recurrent(spec.name, self.dtype, sweep, tile and recurrent.Tile(*tile), precision=precision)
         passes.forward(cell, layer)
         y, last, c = device.host(layer.y), device.host(layer.h), device.host(layer.c)
         passes.backward(cell, layer, inner, outer, gradients is not None)

@@ -20,15 +20,18 @@ from numlstm.kernels import cells
 from numlstm.kernels import losses as cpu_losses
 from numlstm.kernels import updates as rules
 from numlstm.kernels.cuda import elementwise, losses, recurrent, updates
+from numlstm.kernels.cuda.tensor import FORMATS
 
 from numlstm import cells as specs
 
 ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
 CELLS = {**specs.VARIANTS, "gru": specs.GRUSpec(), "rnn": specs.RNNSpec(), "slstm": specs.SLSTMSpec()}
 # All kernels of these, for all architectures; other cells differ from them in what holds a part of the cell.
-WHOLE = {"others": ("float32",), "peephole": ("float32", "float64"), "gru": ("float32", "float64"), "rnn": ("float32",)}
+# After dtypes, precisions of a layer's products in float32: only what holds a product.
+BOTH = ("float32", "float64")
+WHOLE = {"others": ("float32",), "peephole": (*BOTH, *FORMATS), "gru": BOTH, "rnn": ("float32",)}
 OF_THE_CELL = ("forward_step", "backward_step", "peephole_sums")
-NUMBERS = {"float32": types.float32, "float64": types.float64}
+OF_THE_PRECISION = ("input_product", "forward_step", "backward_step", "input_gradient", "weight_products")
 ALLOWED: dict[str, str] = {}  # kernel: why it may have a stack
 
 
@@ -85,7 +88,9 @@ def _array(dimensions, element):
 
 def of_layers(name, dtype):
     """Return the kernels of a cell and the types of their arguments, by name."""
-    number, kind = NUMBERS[dtype], cells.cell_type(CELLS[name].name)
+    precision = dtype if dtype in FORMATS else None
+    dtype = "float32" if precision else dtype
+    number, kind = getattr(types, dtype), cells.cell_type(CELLS[name].name)
 
     def arrays(*dimensions):
         return [_array(d, number) for d in dimensions]
@@ -106,8 +111,9 @@ def of_layers(name, dtype):
         weight_sums=(outer, types.boolean),
         peephole_sums=(layer, outer, types.boolean),
     )
-    kernels = recurrent.kernels(CELLS[name].name, getattr(np, dtype))
-    wanted = recurrent.Kernels._fields if name in WHOLE else OF_THE_CELL
+    tile = recurrent.TENSOR_TILE._replace(precision=precision) if precision else recurrent.TILE
+    kernels = recurrent.kernels(CELLS[name].name, getattr(np, dtype), tile)
+    wanted = OF_THE_PRECISION if precision else recurrent.Kernels._fields if name in WHOLE else OF_THE_CELL
     return {
         kernel: (getattr(kernels, kernel), getattr(signatures, kernel))
         for kernel in wanted
@@ -117,7 +123,7 @@ def of_layers(name, dtype):
 
 def of_operations(dtype):
     """Return all other kernels and the types of their arguments, by name."""
-    number, double, whole = NUMBERS[dtype], types.float64, types.int64
+    number, double, whole = getattr(types, dtype), types.float64, types.int64
     vector, matrix, cube, indices = (_array(d, n) for d, n in ((1, number), (2, number), (3, number), (1, whole)))
     numbers, scalar = _array(1, double), getattr(np, dtype)
     found = {
@@ -166,10 +172,10 @@ def main(names):
             cases, pool.imap(resources, cases, len(ARCHITECTURES)), strict=True
         ):
             bad = (found["stack"] or found["spills"]) and kernel not in ALLOWED
-            bad |= name != "others" and dtype == "float32" and found["double precision"]
+            bad |= name != "others" and dtype != "float64" and found["double precision"]
             failed += bool(bad)
             figures = ", ".join(f"{value} {key}" for key, value in found.items())
-            print(f"{name:9} {dtype} {kernel:24} sm_{major}{minor:<2} {figures}{'  FAILED' if bad else ''}")
+            print(f"{name:9} {dtype:8} {kernel:24} sm_{major}{minor:<2} {figures}{'  FAILED' if bad else ''}")
     print(f"{len(cases)} kernels compiled in {time.perf_counter() - started:.0f} s, {failed} failed")
     return 1 if failed else 0
 

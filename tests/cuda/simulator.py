@@ -4,6 +4,7 @@ All blocks of a launch run at once, each thread a greenlet that runs until a bar
 ORDER. Every access is checked: it must lie within its array, must not read shared or local memory that nothing has written,
 and must not meet another thread's access to the same element, one of them writing, unless a barrier of their block stands
 between the two. So a missing barrier is an error whatever the order and the numbers. Numbers have the kernel's own dtype.
+What a warp does together waits for its 32 threads, which must come from the same place in the code; it orders no access.
 """
 
 import itertools
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import greenlet
 import numpy as np
 
+WARP = 32
 ORDERS = ("forward", "reverse", "random")
 ORDER = "forward"
 without: set[tuple[str, int]] = set()  # barriers that are left out: (function, how many lines into it)
@@ -33,12 +35,37 @@ class Axes(NamedTuple):
 
 class _Block:
     def __init__(self, index):
-        self.index, self.shared, self.epoch, self.threads = Axes(*index), {}, 0, []
+        self.index, self.shared, self.epoch, self.threads, self.meetings = Axes(*index), {}, 0, [], {}
+
+    def release(self):
+        """Let those go on for whom nobody is missing any more; there must be some, unless all are done."""
+        left = [thread for thread in self.threads if not thread.done]
+        waiting = sum(thread.waits is BARRIER for thread in left)
+        if waiting == len(self.threads):
+            self.epoch += 1
+        for thread in left:
+            if waiting == len(self.threads) if thread.waits is BARRIER else not thread.waits.missing:
+                thread.waits = None
+        if left and all(thread.waits for thread in left):
+            where = "at a barrier" if waiting else "for their warp"
+            count = waiting or len(left)
+            raise KernelError(f"{count} of {len(self.threads)} threads of a block wait {where}, the others never come")
+
+
+BARRIER = "the barrier of a block"
 
 
 class _Thread:
     def __init__(self, index, block):
-        self.index, self.block, self.waits, self.done = Axes(index), block, False, False
+        self.index, self.block, self.done = Axes(index), block, False
+        self.waits = None  # or BARRIER, or a _Meeting
+
+
+class _Meeting:
+    """What the threads of a warp hand in, each at its lane, to compute something together."""
+
+    def __init__(self, place):
+        self.place, self.handed, self.missing, self.result = place, [None] * WARP, WARP, None
 
 
 class _Access(NamedTuple):
@@ -127,7 +154,8 @@ class _Space:
         frame = sys._getframe(1)
         key = (frame.f_code, frame.f_lasti)
         if key not in held:
-            held[key] = Memory(np.full(shape, np.nan, dtype), fresh=True)
+            nothing = np.nan if np.issubdtype(dtype, np.floating) else 0
+            held[key] = Memory(np.full(shape, nothing, dtype), fresh=True)
         return held[key]
 
 
@@ -136,8 +164,27 @@ def _barrier():
     place = (frame.f_code.co_name, frame.f_lineno - frame.f_code.co_firstlineno)
     barriers.add(place)
     if place not in without:
-        _now.thread.waits = True
+        _now.thread.waits = BARRIER
         _now.scheduler.switch()
+
+
+def _meet(item, compute):
+    """Return a thread's part of what `compute` makes of all that its warp hands in, in the order of lanes."""
+    thread, frame = _now.thread, sys._getframe(2)
+    warp, lane = divmod(thread.index.x, WARP)
+    meetings, place = thread.block.meetings, (frame.f_code, frame.f_lasti)
+    meeting = meetings.setdefault(warp, _Meeting(place))
+    if meeting.place != place:
+        raise KernelError(f"thread {thread.index.x} is not where the others of its warp are")
+    meeting.handed[lane] = item
+    meeting.missing -= 1
+    if not meeting.missing:
+        meeting.result = compute(meeting.handed)
+        del meetings[warp]
+    else:
+        thread.waits = meeting
+        _now.scheduler.switch()
+    return meeting.result[lane]
 
 
 class _Cuda:
@@ -181,13 +228,8 @@ class _Kernel:
                 _now.thread = thread
                 thread.greenlet.switch(thread, arguments) if not thread.greenlet else thread.greenlet.switch()
             for block in blocks:
-                waiting = sum(thread.waits for thread in block.threads)
-                if waiting not in (0, threads):
-                    raise KernelError(f"{waiting} of {threads} threads of a block wait at a barrier, the others never come")
-                block.epoch += 1
-                for thread in block.threads:
-                    thread.waits = False
-            everybody = [thread for block in blocks for thread in block.threads if not thread.done]
+                block.release()
+            everybody = [thread for block in blocks for thread in block.threads if not (thread.done or thread.waits)]
 
     def _run(self, thread, arguments):
         with np.errstate(all="ignore"):  # integers wrap around and numbers overflow without a word
@@ -232,3 +274,50 @@ def constant(like, value):
 
 def fma(a, b, c):
     return a * b + c
+
+
+def _rounded_bits(x, kept, half):
+    """Return the bits of a float32 rounded to the upper `kept` ones, to nearest; half(bits) : half of a step."""
+    bits = int(np.float32(x).view(np.uint32))
+    return bits if np.isnan(x) else (bits + half(bits)) >> 32 - kept << 32 - kept
+
+
+def bfloat16_bits(x):
+    return np.uint16(_rounded_bits(x, 16, lambda bits: 0x7FFF + (bits >> 16 & 1)) >> 16)
+
+
+def tf32_bits(x):
+    return np.uint32(_rounded_bits(x, 19, lambda bits: 0x1000))
+
+
+def load_word(array, at):
+    if array.dtype == np.uint32:
+        return array.read(at)
+    if at % 2:
+        raise KernelError(f"a word at element {at}: it must be even")
+    return np.uint32(int(array.read(at)) | int(array.read(at + 1)) << 16)
+
+
+_G, _Q = np.divmod(np.arange(WARP), 4)
+
+
+def _product(numbers):
+    """Return the twin of a multiplication of fragments. numbers(words) : (rows, 8) words as float32"""
+
+    def compute(handed):
+        a, b, c = (np.array(group) for group in zip(*handed, strict=True))
+        left, right, sums = np.empty((16, 8), np.uint32), np.empty((8, 8), np.uint32), np.empty((16, 8), np.float32)
+        for k in range(4):  # the order of parts is tensor.py's
+            left[_G + k % 2 * 8, _Q + k // 2 * 4] = a[:, k]
+            sums[_G + k // 2 * 8, 2 * _Q + k % 2] = c[:, k]
+        for k in range(2):
+            right[_G, _Q + 4 * k] = b[:, k]
+        found = sums + numbers(left) @ numbers(right).T
+        parts = np.stack([found[_G + k // 2 * 8, 2 * _Q + k % 2] for k in range(4)], axis=1)
+        return [tuple(part) for part in parts]
+
+    return lambda a, b, c: _meet((a, b, c), compute)
+
+
+mma_bfloat16 = _product(lambda words: (words.view(np.uint16).astype(np.uint32) << 16).view(np.float32))
+mma_tf32 = _product(lambda words: words.view(np.float32))

@@ -7,11 +7,20 @@ import pytest
 from layers import Layer
 from support import KERNELS, assert_same_bits
 
+from numlstm.cells import CellSpec
+
 SMALL = (2, 2, 2, 4)  # a tile of few threads, so that small sizes fill several blocks
 SIZES = (5, 3, 3, 9)  # no multiple of the tile's
 LENGTHS = (3, 1, 0, 2, 3)
 NAMES = ("lstm", "peephole", "nig", "nfg", "nog", "niaf", "noaf", "cifg", "1997", "elysium", "gru", "rnn", "slstm")
 SHAPES = ("gates of other shapes", "no gate", "gru of other shapes", "rnn relu", "slstm sigmoid")
+ROUNDED = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}  # eps, of which rounding a factor errs by half
+TENSOR_CASES = [  # tiles of one warp, and of two side by side
+    ("peephole", "tf32", (8, 4, 4, 16)),
+    ("gru", "bfloat16", (8, 4, 4, 16)),
+    ("rnn", "tf32", (16, 4, 4, 16)),
+    ("rnn", "bfloat16", (16, 4, 4, 32)),
+]
 ALLOWED_EPS = 20  # in units of eps * (1 + the largest element): sums of up to a hundred products
 
 
@@ -21,10 +30,13 @@ def order(monkeypatch):
     return lambda name: monkeypatch.setattr(simulator, "ORDER", name)
 
 
-def assert_right(layer, results):
+def assert_right(layer, results, allowed=None):
+    """Compare with the textbook. allowed : the largest error in units of (1 + the largest element)"""
+    allowed = allowed or ALLOWED_EPS * np.finfo(layer.dtype).eps
     for got, want in zip(results, layer.by_the_textbook(), strict=True):
         assert got.shape == want.shape and got.dtype == layer.dtype
-        assert np.abs(got - want).max() < ALLOWED_EPS * np.finfo(layer.dtype).eps * (1 + np.abs(want).max())
+        if want.size:
+            assert np.abs(got - want).max() < allowed * (1 + np.abs(want).max())
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
@@ -38,6 +50,27 @@ def test_outputs_states_and_all_gradients_match_the_reference(rng, device, name,
 def test_the_tiles_that_are_used_match_the_reference(rng, device, sweep):
     layer = Layer(rng, "lstm", (5, 1, 2, 17), np.float32)
     assert_right(layer, layer.run(device, sweep=sweep))
+
+
+@pytest.mark.parametrize("name, precision, tile", TENSOR_CASES)
+def test_products_on_tensor_cores_are_near(rng, device, name, precision, tile):
+    layer = Layer(rng, name, (5, 2, 17, 9), np.float32, (2, 1, 0, 2, 2))
+    assert_right(layer, layer.run(device, tile, "steps", precision=precision), ROUNDED[precision])
+
+
+@pytest.mark.parametrize("precision", ROUNDED)
+def test_tensor_cores_err_by_the_rounding_of_factors_alone(rng, device, precision):
+    layer = Layer(rng, "rnn", (5, 1, 17, 9), np.float32)
+    for factor in (layer.x, layer.made.states[0], *layer.weights[:2]):
+        factor.view(np.uint32)[...] &= 0xFFFF0000  # to numbers that bfloat16 has
+    rounded, exact = (layer.run(device, (8, 4, 4, 16), "steps", precision=p)[0] for p in (precision, "float32"))
+    assert np.abs(rounded - exact).max() < ALLOWED_EPS * np.finfo(np.float32).eps
+
+
+@pytest.mark.parametrize(("dtype", "known"), [(np.float32, "float32 or tf32 or bfloat16"), (np.float64, "float64")])
+def test_an_unknown_precision_is_refused(simulated, dtype, known):
+    with pytest.raises(ValueError, match=f"precision: expected {known} for a layer in .*, got 'float16'"):
+        simulated.recurrent.Recurrent(CellSpec().name, dtype, precision="float16")
 
 
 @pytest.mark.parametrize("name", ["peephole", "gru", "rnn"])
@@ -67,19 +100,28 @@ def test_gradients_of_weights_accumulate(rng, device):
         assert np.array_equal(other, start.reshape(one.shape) + one)
 
 
-def test_a_missing_barrier_is_found(rng, simulated):
+@pytest.mark.parametrize(
+    "tile, sweep, precision, functions",
+    [
+        (SMALL, "steps", None, ["add", "add"]),
+        (SMALL, "rows", None, ["add", "add", "backward_rows", "forward_rows"]),
+        ((8, 4, 4, 16), "steps", "bfloat16", ["add", "add", "share"]),
+    ],
+    ids=["steps", "rows", "tensor cores"],
+)
+def test_a_missing_barrier_is_found(rng, simulated, tile, sweep, precision, functions):
     import simulator
 
-    layer = Layer(rng, "lstm", (3, 2, 5, 3), np.float32)  # so small that no other barrier stands in for one
+    layer = Layer(rng, "lstm", (3, 2, tile[-1] + 1, 3), np.float32)  # so small that no other barrier stands in for one
     simulator.barriers.clear()
-    layer.run(simulated, SMALL, "rows")
+    layer.run(simulated, tile, sweep, precision=precision)
     found = sorted(simulator.barriers)
-    assert [function for function, _ in found] == ["add", "add", "backward_rows", "forward_rows"]
+    assert [function for function, _ in found] == functions
     for barrier in found:
         simulator.without.add(barrier)
         try:
             with pytest.raises(simulator.KernelError, match=r"a race|nothing has written"):
-                layer.run(simulated, SMALL, "rows")
+                layer.run(simulated, tile, sweep, precision=precision)
         finally:
             simulator.without.clear()
 

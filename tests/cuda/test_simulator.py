@@ -6,7 +6,7 @@ import pytest
 simulator = pytest.importorskip(
     "simulator", reason="the simulator needs greenlet: pip install 'numlstm[test]'", exc_type=ImportError
 )
-from simulator import cuda, load, store  # noqa: E402
+from simulator import cuda, load, mma_tf32, store  # noqa: E402
 
 THREADS, BLOCKS = 8, 3
 
@@ -54,6 +54,10 @@ def some_at_the_barrier(x):
         cuda.syncthreads()
 
 
+def half_a_warp(x):
+    mma_tf32((np.uint32(0),) * 4, (np.uint32(0),) * 2, (np.float32(0),) * 4)
+
+
 def past_the_end(x):
     load(x, BLOCKS * THREADS + cuda.threadIdx.x - 7)
 
@@ -82,6 +86,7 @@ WRONG = {
     over_blocks: "a race",
     read_over_blocks: "a race",
     some_at_the_barrier: "3 of 8 threads",
+    half_a_warp: "8 of 8 threads of a block wait for their warp",
     past_the_end: "element 2[4-9] of 24",
     before_the_start: "element -1 of 24",
     unwritten_shared: "which nothing has written",
