@@ -207,18 +207,19 @@ def backward(runtime, team, window, ragged, cell, weights, orders, packed, dy, l
 
 
 @entry
-def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, cell):
-    """layout.pack_gates of both weights; the bias (B H,) by slots, and peepholes (P H,), padded.
+def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, x_panels, h_panels, bias, peepholes):
+    """layout.pack_gates of both weights; the bias (B H,) by slots, and peepholes (P H,), padded. It serves all cells.
 
+    x_panels, h_panels, bias, peepholes : the first fields of the cell's parameters (cells.Cell), written
     rows : (3, slots), cells.Cell.rows; orders, spread : as for `backward` and layout.pack_gates
     """
-    _deal(layout.pack_gates, runtime, 0, cell.x.shape[0], (W_ih, orders[0], spread, cell.x))
-    _deal(layout.pack_gates, runtime, 0, cell.h.shape[0], (W_hh, orders[1], spread, cell.h))
+    _deal(layout.pack_gates, runtime, 0, x_panels.shape[0], (W_ih, orders[0], spread, x_panels))
+    _deal(layout.pack_gates, runtime, 0, h_panels.shape[0], (W_hh, orders[1], spread, h_panels))
     hidden = W_hh.shape[1]
-    for slot in range(cell.b.shape[0]):  # element by element: Numba takes seconds to compile an assignment of slices
-        layout.pad_row(b, rows[2, slot] * hidden, hidden, cell.b, slot)
-    for k in range(cell.p.shape[0]):
-        layout.pad_row(p, k * hidden, hidden, cell.p, k)
+    for slot in range(bias.shape[0]):  # element by element: Numba takes seconds to compile an assignment of slices
+        layout.pad_row(b, rows[2, slot] * hidden, hidden, bias, slot)
+    for k in range(peepholes.shape[0]):
+        layout.pad_row(p, k * hidden, hidden, peepholes, k)
 
 
 @entry

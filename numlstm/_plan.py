@@ -33,6 +33,7 @@ class Plan:
     ) -> None:
         self.runs: list[passes.Run] = []
         self.keys: list[int] = [0] * len(layers)  # of the random masks of the next pass
+        self.carried = False  # whether recurrent layers go on with states that are given to them
         sample: tuple[int, ...] = shape[1:]
         # Below the first layer that has parameters nobody wants a gradient.
         self._first = next((i for i, layer in enumerate(layers) if layer.parameters), len(layers))

@@ -1,6 +1,5 @@
 """What a model is trained on and evaluated with: samples, checked and converted."""
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,9 +55,9 @@ def checked(
     name_x, name_y = f"{prefix}x", f"{prefix}y"
     if y is None:
         raise TypeError(f"{name_y} is missing: fit and evaluate need targets")
-    with contextlib.suppress(TypeError):  # what has no length is refused below
-        if len(x) != len(y):
-            raise ValueError(f"{name_x} and {name_y} must have as many samples, not {len(x)} and {len(y)}")
+    count, targets = _length(x), _length(y)
+    if count != targets and None not in (count, targets):
+        raise ValueError(f"{name_x} and {name_y} must have as many samples, not {count} and {targets}")
     array, ends = _lengths.read(model, name_x, x, lengths, f"{prefix}lengths", whole)
     if len(array) == 0:
         raise ValueError(f"{name_x} holds no samples: its shape is {array.shape}")
@@ -74,6 +73,13 @@ def checked(
     _validate.finite(name_y, target)
     rows = losses.row_weights(name_weights, weights, output[:-1], model.dtype)
     return Data(array, target, rows.reshape(len(array), -1 if rows.size else 0), ends)
+
+
+def _length(value: Any) -> int | None:
+    try:
+        return len(value)
+    except TypeError:  # such a value is refused elsewhere
+        return None
 
 
 def split(data: Data, fraction: float) -> tuple[Data, Data]:

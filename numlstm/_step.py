@@ -112,7 +112,8 @@ class Step:
             gradient = self._arena.take((rows if training else 0, columns), self._model.dtype)
             self._shapes[key] = _Shape(plan, gradient, self._arena.take((rows,), np.dtype(np.float64)))
         shape = self._shapes[key]
-        self._carry(shape.plan, carried)
+        if carried or shape.plan.carried:
+            self._carry(shape.plan, carried)
         return shape
 
     def _begin_anew_if_wasteful(self) -> None:
@@ -125,6 +126,7 @@ class Step:
 
     def _carry(self, plan: Plan, carried: bool) -> None:
         """Let the recurrent layers go on with the states of the piece before, or not."""
+        plan.carried = carried
         for i, (layer, run) in enumerate(zip(self.layers, plan.runs, strict=True)):
             if isinstance(layer, Recurrent) and isinstance(run, passes.RecurrentRun) and not layer.stateful:
                 run.states = None

@@ -4,6 +4,7 @@
 multiply each row's part of it.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,13 @@ __all__ = [
 ]
 
 
+@functools.cache
+def _kernels() -> Any:
+    from .backend import LOSSES
+
+    return LOSSES
+
+
 class Loss:
     """A number that training makes small: the base of all losses.
 
@@ -39,9 +47,7 @@ class Loss:
 
     def kernel(self, raw: bool) -> Any:
         """Return what selects the compiled function; `raw` says that predictions come without the `fused` activation."""
-        from .backend import LOSSES
-
-        return getattr(LOSSES, self._kernel_name(raw))(*self._kernel_arguments())
+        return getattr(_kernels(), self._kernel_name(raw))(*self._kernel_arguments())
 
     def _kernel_name(self, raw: bool) -> str:
         return self._KERNEL

@@ -145,7 +145,7 @@ class Sequential:
     def _fits(self, shape: Shape) -> bool:
         """Return whether samples of this shape are known to fit the layers as they are: the last that came did."""
         fitted = self._fitted
-        return bool(shape == fitted[0] and fitted[1] == self.layers and fitted[2] == self._traits())
+        return bool(shape == fitted[0] and self.layers == fitted[1] and self._traits() == fitted[2])
 
     @property
     def built(self) -> bool:
@@ -188,6 +188,8 @@ class Sequential:
         if not self.layers:
             raise ValueError("the model has no layers: add some first")
         array = self.layers[0].cast(x, self.dtype, name, whole)
+        if self._fits(array.shape[1:]):
+            return array
         expected = self._input_shape
         if expected is not None and array.ndim == 2 and len(expected) == 2 and expected[1] == 1:
             array = array[:, :, np.newaxis]  # as Keras: a missing axis of one feature

@@ -60,7 +60,8 @@ class RecurrentRun(Run):
         batch, steps, features = shape
         self._layer = layer
         self.states: tuple[Array, ...] | None = None
-        self._without = np.zeros(0 if layer.use_bias else layer.bias_size, dtype)
+        without = np.zeros(0 if layer.use_bias else layer.bias_size, dtype)
+        self._zeros = lambda size, _: without[:size]
         kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
         self._packed = backend.Weights(kind, features, layer.units, dtype, take)
@@ -84,10 +85,11 @@ class RecurrentRun(Run):
             self._packed.prepare_backward(self._sweep.summing, inputs_gradient=not first)
             self._dx = take((batch, steps, 0 if first else features), dtype)
             self._turned = take(self._dx.shape, dtype) if layer.go_backwards else None
-            self._db = self._without.copy()
+            self._db = without.copy()
+            self._no_others = (None,) * (layer.spec.states - 1)  # gradients of other last states than h
 
     def load(self) -> None:
-        self._weights = self._layer.weights_inside(lambda *_: self._without)
+        self._weights = self._layer.weights_inside(self._zeros)
         self._packed.load(self._weights)
 
     def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
@@ -145,7 +147,7 @@ class RecurrentRun(Run):
         return out
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
-        upstream = (dy, None) if self._layer.return_sequences else (None, (dy, *[None] * (self._layer.spec.states - 1)))
+        upstream = (dy, None) if self._layer.return_sequences else (None, (dy, *self._no_others))
         sums = gradients["W_ih"], gradients["W_hh"], gradients.get("b", self._db), gradients.get("p", self._weights[3])
         inputs = self._x, None if self._first is None else self._first[0], self._steps
         self._sweep.backward(self._packed, self._weights, inputs, upstream, self._dx, None, sums, add)

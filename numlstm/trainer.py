@@ -285,11 +285,10 @@ class Trainer:
 
     def _ready(self) -> "Step":
         """Return the memory of training, made at first use."""
-        from ._step import Step
-
         if self._step is not None and self._step.layers != tuple(self.model.layers):
             self.begin_anew()
         if self._step is None:
+            from ._step import Step
             from .backend import SLOTS
 
             recurrent = [layer for layer in self.model.layers if isinstance(layer, (Recurrent, Bidirectional))]

@@ -38,6 +38,7 @@ class Dense:
             self._columns = take(layout.column_panels_shape(outputs, inputs, dtype), dtype)
             self._zeros = np.zeros(self._columns.shape[0] * self._columns.shape[2], dtype)
             self._dz = take((rows, panels[0] * panels[2]), dtype)
+            self._dz_of_steps = self._dz.reshape(rows, 1, 1, self._dz.shape[1])
             self._sums = take((panels[0], inputs + 1, 4 * width), dtype)
             self._copies = take((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype)
             self._tasks = panels[0] * gradients.chunk_count.py_func(inputs + 1, panels[0])
@@ -80,7 +81,7 @@ class Dense:
             self._one_step,
             _FULL,
             _ROWS,
-            dz.reshape(rows, 1, 1, -1),
+            self._dz_of_steps,
             x.reshape(rows, 1, -1),
             *self._no_state,
             self._no_weights,

@@ -91,7 +91,7 @@ class Recurrent:
         self._c = self._memory((batch, self._steps + 1 if keep else 1, slots_of_c, units), dtype)
         self._z = self._memory((batch, at_once, slots, units), dtype)
         self._zeros = self._memory((max(1, batch), hidden), dtype)  # a pass fills it anew: others may use the memory between
-        self._none = self._zeros[:0]
+        self._none, self._no_dy = self._zeros[:0], self._zeros[:1, np.newaxis]
         self._no_states = (self._zeros,) * (1 + states), (self._none,) * (1 + states)
         self._h = self._memory((2 * batch if ragged or options else 0, hidden), dtype)
         self._cut(steps)
@@ -257,9 +257,8 @@ class Recurrent:
         kind, cell, copies, zeros, none = self._kind, self._cell, packed.copies, self._zeros, self._none
         self._cell = None  # a pool may keep these passes: not the weights with them
         (x, h0, y), (dy, last), carried = inputs, upstream, self._carried
-        dy = zeros[:1, np.newaxis] if dy is None else dy
+        dy = self._no_dy if dy is None else dy
         sums_runtime = runtime(self._dtype, min(self.summing, copies.shape[0]))
-        panels_runtime = runtime(self._dtype, self._panels)
         after = before = self._no_states[1]
         if last is not None:
             after = self._inside(last, none)
@@ -275,6 +274,7 @@ class Recurrent:
             elif self._recompute == "gates":
                 h = self._states[k][0]
                 work = self._h if self._ragged[k].size else self._none, y, self._c, self._z
+                panels_runtime = runtime(self._dtype, self._panels)
                 parallel.recompute(panels_runtime, window, self._ragged[k], cell, x, self._states[k], *work)
             elif self._recompute == "states":
                 h, window, y = self._states[k][0], self._windows_alone[k], self._y
@@ -292,7 +292,7 @@ class Recurrent:
                 flat = kind.rows, self._z, x, y, h, mask, packed.panels, copies
                 parallel.weight_gradients(sums_runtime, *steps, *flat, *sums[:3], add)
                 if len(kind.cell.peepholes):
-                    sums_p = packed.peephole_sums, sums[3]
+                    panels_runtime, sums_p = runtime(self._dtype, self._panels), (packed.peephole_sums, sums[3])
                     parallel.peephole_gradients(panels_runtime, *steps, kind.cell.peepholes, self._z, self._c, *sums_p, add)
         if first is not None and kind.cell.h_is_state:
             first[0][...] += carried[-1]

@@ -59,6 +59,7 @@ class Updates:
         self._slots = kept.reshape(slots, bounds[-1])
         self._table = np.array([(p.ctypes.data, p.size) for p in self._parameters], np.int64).reshape(-1, 2)
         self._factors = np.empty(len(parts))
+        self._vectors = -(-bounds[-1] // target.lanes(dtype))
 
     def apply(self, rule: Any, scale: float, each_norm: float | None, bound: float) -> None:
         """Move the parameters by a step against their gradients times `scale`, limited each to a norm, and to `bound`."""
@@ -66,8 +67,7 @@ class Updates:
         if each_norm is not None:
             for k, gradient in enumerate(self.gradients):
                 self._factors[k] *= shrink(norm(gradient) * scale, each_norm)
-        size, dtype = self.gradient.size, self.gradient.dtype
-        run = elementwise(-(-size // target.lanes(dtype)), size, dtype)
+        run = elementwise(self._vectors, self.gradient.size, self.gradient.dtype)
         parallel.update(run, rule, self._table, self.gradient, self._slots, self._factors, bound)
 
 

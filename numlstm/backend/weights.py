@@ -93,8 +93,9 @@ class Weights:
 
     def load(self, weights: Parameters) -> None:
         """Bring the weights into the layout of the forward sweep."""
-        kind, most = self._kind, parts(self.cell.x.shape[0], 4 * (weights[0].size + weights[1].size))
-        parallel.pack_cell(runtime(self._dtype, most), *weights, kind.rows, kind.orders, kind.spread, self.cell)
+        kind, cell = self._kind, self.cell
+        run = runtime(self._dtype, parts(cell.x.shape[0], 4 * (weights[0].size + weights[1].size)))
+        parallel.pack_cell(run, *weights, kind.rows, kind.orders, kind.spread, *cell[:4])
 
     def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
         """Take the memory of backward passes, if it is not there.

@@ -78,7 +78,7 @@ class Recurrent(Layer):
         W_ih, W_hh = self.parameters["W_ih"], self.parameters["W_hh"]
         b = self.parameters["b"] if self.use_bias else zeros(self.bias_size, W_ih.dtype)
         p = self.parameters.get("p")
-        return W_ih, W_hh, b, np.empty(0, W_ih.dtype) if p is None else p
+        return W_ih, W_hh, b, zeros(0, W_ih.dtype) if p is None else p
 
     @property
     def bias_size(self) -> int:

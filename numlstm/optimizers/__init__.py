@@ -4,6 +4,7 @@ The gradient may be clipped before it is used, in one of three ways: ``clipvalue
 of each parameter's gradient, ``global_clipnorm`` that of all together (Pascanu, Mikolov and Bengio 2013).
 """
 
+import functools
 import math
 from typing import Any
 
@@ -13,6 +14,13 @@ from . import schedules
 from .schedules import Schedule
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
+
+
+@functools.cache
+def _rules() -> Any:
+    from numlstm.backend import RULES
+
+    return RULES
 
 
 class Optimizer:
@@ -82,10 +90,8 @@ class SGD(Optimizer):
         self.nesterov = _validate.flag("nesterov", nesterov)
 
     def rule(self, step: int) -> Any:
-        from numlstm.backend import RULES
-
         rate = self.rate(step)
-        return RULES.Momentum(rate, self.momentum, float(self.nesterov)) if self.momentum else RULES.SGD(rate)
+        return _rules().Momentum(rate, self.momentum, float(self.nesterov)) if self.momentum else _rules().SGD(rate)
 
 
 class RMSprop(Optimizer):
@@ -106,9 +112,7 @@ class RMSprop(Optimizer):
         self.epsilon = _validate.real("epsilon", epsilon, positive=True)
 
     def rule(self, step: int) -> Any:
-        from numlstm.backend import RULES
-
-        return RULES.RMSprop(self.rate(step), self.rho, self.epsilon)
+        return _rules().RMSprop(self.rate(step), self.rho, self.epsilon)
 
 
 class Adam(Optimizer):
@@ -134,11 +138,9 @@ class Adam(Optimizer):
         return 0.0
 
     def rule(self, step: int) -> Any:
-        from numlstm.backend import RULES
-
         rate = self.rate(step)
         corrected = rate * math.sqrt(1 - self.beta_2 ** (step + 1)) / (1 - self.beta_1 ** (step + 1))
-        return RULES.Adam(corrected, self.beta_1, self.beta_2, self.epsilon, rate * self._decay())
+        return _rules().Adam(corrected, self.beta_1, self.beta_2, self.epsilon, rate * self._decay())
 
 
 class AdamW(Adam):

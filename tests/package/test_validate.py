@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numlstm
-from numlstm import functional
+from numlstm import _validate, functional
 
 
 @pytest.fixture
@@ -190,3 +190,13 @@ def test_set_num_threads_refuses(count, error):
 def test_set_num_threads_is_what_get_returns():
     numlstm.set_num_threads(np.int64(5))
     assert numlstm.get_num_threads() == 5
+
+
+@pytest.mark.parametrize("size", [7, 100_000])  # the smaller is looked at by its squares
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_finite_numbers_however_large(dtype, size):
+    array = np.full(size, np.finfo(dtype).max, dtype)
+    _validate.finite("x", array)
+    array[5] = np.inf
+    with pytest.raises(ValueError, match=r"^x must be finite, but x\[5\] is inf \(1 such values in all\)$"):
+        _validate.finite("x", array)

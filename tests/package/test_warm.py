@@ -192,6 +192,6 @@ def test_other_cells(run_python, warmed):
     folder, _ = warmed
     said = run_python(COMMAND, "warm", "--cells", "rnn", NUMLSTM_CACHE_DIR=str(folder)).stdout
     made = {line.split()[3] for line in said.splitlines() if line.startswith("compiled") and "RNN" in line}
-    assert made == {"forward", "backward", "pack_cell"}
+    assert made == {"forward", "backward"}  # packing is the same for all cells
     done = run_python(COMMAND, "warm", "--cells", "lstn", check=False, NUMLSTM_CACHE_DIR=str(folder))
     assert done.returncode == 2 and "invalid choice: 'lstn'" in done.stderr and len(done.stderr.splitlines()) == 1
