@@ -13,7 +13,7 @@ from . import _threads, _validate, cells
 from ._validate import Array
 from ._workspace import aligned_empty, borrow, give_back
 from .cells import Spec
-from .jitting import LSTMState, RNNState, SLSTMState, Step, zero_state
+from .jitting import LSTMState, RNNState, SequenceState, SLSTMState, Step, zero_state
 
 if TYPE_CHECKING:
     from .backend import step
@@ -29,6 +29,7 @@ __all__ = [
     "RNNOutput",
     "RNNState",
     "SLSTMState",
+    "SequenceState",
     "Tape",
     "jit",
     "lstm",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from . import _validate, devices
 from ._validate import Array
 
 if TYPE_CHECKING:
@@ -68,10 +69,21 @@ class ModelState(NamedTuple):
         return copy.deepcopy(self)
 
 
+class SequenceState(NamedTuple):
+    """State of one sequence of many for a `step` on a GPU, made where it is used: ``SequenceState(states, n)``.
+
+    states : ModelState of all sequences, of arrays (units, N) on the GPU; n : which of them, in 0..N-1
+    """
+
+    states: Any
+    n: Any
+
+
 class Part(NamedTuple):
     """A layer for `step`.
 
-    params : its parameters; states : how many arrays (H,) its state has; units : size of its output
+    params : its parameters, for a GPU with the code that it needs
+    states : how many arrays (H,) its state has; units : size of its output
     """
 
     params: Any
@@ -87,8 +99,17 @@ def zero_state(states: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any
     return kinds[states](*(np.zeros(shape, dtype) for _ in range(states)))
 
 
-def parts(model: "Sequential") -> list[Part]:
+def map_arrays(function: Callable[[Array], Any], nested: Any) -> Any:
+    """Return tuples within tuples with `function` of each array in them."""
+    if isinstance(nested, tuple):
+        return getattr(nested, "_make", tuple)(map_arrays(function, item) for item in nested)
+    return function(nested)
+
+
+def parts(model: "Sequential", maker: Any = None) -> list[Part]:
     """Return the layers of a model that do something, with copies of their weights.
+
+    maker : of parameters: backend, or for a GPU backend.GpuSteps
 
     Raises
     ------
@@ -111,7 +132,9 @@ def parts(model: "Sequential") -> list[Part]:
         raise ValueError(
             f"the model reads data of shape {sizes_text(shape)}, of which a step is not a single vector or number"
         )
-    return [_part(layer) for layer in working]
+    if maker is None:
+        from . import backend as maker
+    return [_part(layer, maker) for layer in working]
 
 
 def _check(layer: "Layer") -> None:
@@ -126,16 +149,15 @@ def _check(layer: "Layer") -> None:
         raise ValueError(f"layer {layer.name}, a {kind}, has no step")
 
 
-def _part(layer: Any) -> Part:
-    from . import backend
+def _part(layer: Any, maker: Any) -> Part:
     from .layers import Dense, Embedding
 
     if isinstance(layer, Embedding):
-        return Part(backend.embedding_step(layer.parameters["table"], int(layer.mask_zero)), 0, layer.output_dim)
+        return Part(maker.embedding_step(layer.parameters["table"], int(layer.mask_zero)), 0, layer.output_dim)
     if isinstance(layer, Dense):
         W, b = layer.parameters["W"], layer.parameters.get("b")
-        return Part(backend.dense_step(W, b, layer.activation), 0, layer.units)
-    params = backend.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros), layer.cell_clip, layer.zoneouts)
+        return Part(maker.dense_step(W, b, layer.activation), 0, layer.units)
+    params = maker.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros), layer.cell_clip, layer.zoneouts)
     return Part(params, layer.spec.states, layer.units)
 
 
@@ -147,9 +169,28 @@ def state_of(parts: list[Part], dtype: np.dtype[Any], batch: tuple[int, ...] = (
     )
 
 
-def jit(model: "Sequential") -> tuple[Step, Any, ModelState]:
+def jit(model: "Sequential", device: Any, sequences: int) -> tuple[Step, Any, ModelState]:
     """Return (step, params, state): see `numlstm.Sequential.jit`."""
     from . import backend
 
+    sequences = _validate.whole("sequences", sequences, 1)
+    if devices.choose(device) == "cuda":
+        from .backend.cuda import steps
+
+        step, params, states = jit_on_gpu(model, sequences, steps.of_gpu())
+        return step, *map_arrays(steps.upload, (params, states))
+    if sequences != 1:
+        raise ValueError(f"sequences is for device='cuda', not {sequences}: here each has its own state, state.copy()")
     found = parts(model)
     return backend.step, backend.chain_step(part.params for part in found), state_of(found, model.dtype)
+
+
+def jit_on_gpu(model: "Sequential", sequences: int, maker: Any) -> tuple[Any, Any, ModelState]:
+    """Return (step, params, states) for kernels; the arrays are still the host's. maker : backend.cuda.steps.GpuSteps"""
+    found = parts(model, maker)
+    step, params = maker.chain_step(part.params for part in found)
+    states = ModelState(
+        tuple(zero_state(part.states, (part.units, sequences), model.dtype) for part in found),
+        tuple(np.zeros((part.units, sequences), model.dtype) for part in found[:-1]),
+    )
+    return step, params, states

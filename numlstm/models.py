@@ -409,13 +409,25 @@ class Sequential:
 
     # --- step by step ---
 
-    def jit(self) -> "tuple[Step, Any, ModelState]":
+    def jit(self, device: str = "cpu", sequences: int = 1) -> "tuple[Step, Any, ModelState]":
         """Return ``(step, params, state)`` to run the model a step at a time inside of ``@njit`` functions.
 
         ``step(params, state, x_t, y_t)`` brings one sequence one step on. It reads x_t, the step's input, (F,), or an
         integer if the model begins with an `Embedding`, and writes y_t, (C,): with `return_sequences` what `predict` gives
         for that step, else what it gives for the sequence so far; the same bits. It allocates nothing and needs neither
         Python nor the GIL. It is the same function for all models, `numlstm.functional.step`, whose docstring says more.
+
+        On an NVIDIA GPU, ``device="cuda"``, `step` is a device function for your own ``@cuda.jit`` kernels, of models with
+        these layers: many sequences, one a thread, each with ``state = SequenceState(states, n)``. It is for small models:
+        each thread reads all weights at each step. It keeps nothing in local memory, and checks nothing but the types: x_t
+        and y_t may be rows of arrays or other vectors that fit, y_t of the model's dtype; a number that an embedding does
+        not know gives NaN.
+
+        Parameters
+        ----------
+        device : "cpu" or "cuda"
+        sequences : int
+            How many sequences the states are for, on a GPU.
 
         Returns
         -------
@@ -424,16 +436,19 @@ class Sequential:
             Copies of the weights, in the layout of this machine's vectors and this version of numlstm; a copy or a pickled
             one is as good, here and in other processes. To keep them for longer, save the model.
         state : ModelState
-            Before the first step: zeros, for stateful layers too. One for each sequence: ``state.copy()`` is another.
+            Before the first step: zeros, for stateful layers too. One for each sequence: ``state.copy()`` is another. On a
+            GPU that of all of them together, of arrays (H, N) for `numlstm.functional.SequenceState`.
 
         Raises
         ------
         ValueError
             If the model is not built, or a layer reads sequences from their end: `Bidirectional`, ``go_backwards``.
+        DeviceError
+            If there is no GPU that can be used.
         """
         from . import jitting
 
-        return jitting.jit(self)
+        return jitting.jit(self, device, sequences)
 
     def stream(self, batch: int = 1) -> "Stream":
         """Return the model as a function of one step after the other, which keeps the states: ``y_t = s(x_t)``.

@@ -30,6 +30,19 @@ def minimum(a, b):
 
 
 @device
+def clamp(value, bound):
+    """Return the value limited to -bound..bound."""
+    value = -bound if value < -bound else value
+    return bound if value > bound else value
+
+
+@device
+def zero_beyond(value, c, bound):
+    """Return `value`, but 0 where c is not between -bound and bound; kept where c is a NaN."""
+    return constant(value, 0) if c <= -bound or c >= bound else value
+
+
+@device
 def where(condition, a, b):
     """Return `a` where the condition holds, else `b`."""
     return a if condition else b

@@ -8,12 +8,16 @@ GROUPS = 4  # of columns a thread, where they are not the slots of a cell
 
 
 class Weights(NamedTuple):
-    """A cell's weights, not packed: x (G H, I), h (G H, H), b (B, H), p (P H,)."""
+    """A cell's weights, not packed: x (G H, I), h (G H, H), b (B, H), p (P H,).
+
+    options : kernels.options.Options, or () for none
+    """
 
     x: Any
     h: Any
     b: Any
     p: Any
+    options: Any = ()
 
 
 class Layer(NamedTuple):

@@ -9,6 +9,7 @@ from math import exp, log1p, sqrt, tanh
 from llvmlite import ir
 from numba import cuda
 from numba.cuda import types
+from numba.cuda.core.errors import TypingError
 from numba.cuda.extending import intrinsic
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "device",
     "exp",
     "fma",
+    "hold",
     "kernel",
     "load",
     "load_word",
@@ -82,6 +84,14 @@ def constant(typingctx, like, value):
         return context.cast(builder, args[1], value, like)
 
     return like(like, value), emit
+
+
+@intrinsic
+def hold(typingctx, array, value):
+    """Refuse, when a kernel is compiled, an array of another type than numbers like `value`."""
+    if not isinstance(array, types.Array) or array.ndim != 1 or array.dtype != value:
+        raise TypingError(f"y must be a 1-D array of {value}, the dtype of the model, not {array}")
+    return types.void(array, value), lambda context, builder, sig, args: context.get_dummy_value()
 
 
 @device

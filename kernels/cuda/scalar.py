@@ -7,6 +7,7 @@ code serves with the scalar versions of those functions.
 import builtins
 import types
 
+import numba
 import numpy as np
 from numlstm.kernels import elementary as vector_elementary
 from numlstm.kernels import masks, options, simd
@@ -14,20 +15,9 @@ from numlstm.kernels import masks, options, simd
 from . import elementary
 from .machine import constant, device, exp, fma, load, sqrt, tanh
 
-
-@device
-def _as_it_is(cell, c):
-    return c
-
-
-@device
-def _passed(cell, c, dc):
-    return dc
-
-
 _TWINS = {
-    options.limited: _as_it_is,  # a GPU's cells have no options yet
-    options.within: _passed,
+    options._zero_beyond: elementary.zero_beyond,
+    simd.clamp: elementary.clamp,
     simd.constant: constant,
     simd.fma: fma,
     simd.load: load,
@@ -42,6 +32,12 @@ _TWINS = {
         getattr(vector_elementary, name): getattr(elementary, name)
         for name in ("hard_sigmoid", "hard_sigmoid_slope", "log_sigmoid", "positive", "relu", "sigmoid")
     },
+}
+_CHOOSERS = {
+    "limited": options._choose_limited,
+    "within": options._choose_within,
+    "_settled": options._choose_settled,
+    "settle_one": options._choose_settle_one,
 }
 _KEPT = (int, float, str, np.generic, types.ModuleType)
 
@@ -58,6 +54,21 @@ def scalar(function, **chosen):
     closure = tuple(types.CellType(_twin(cell.cell_contents, chosen)) for cell in function.__closure__ or ())
     names |= {"__builtins__": builtins, "__name__": __name__}
     return device(types.FunctionType(code, names, function.__name__, function.__defaults__, closure))
+
+
+def of_type(kind, with_options):
+    """Return device functions by name for those that the type of a cell's parameters selects on the CPU.
+
+    kind : of cells.Cell; with_options : whether parameters have options
+    """
+    cell = types.SimpleNamespace(
+        instance_class=kind, fields=("options",), types=(None if with_options else numba.types.none,)
+    )
+    found = {}
+    for name, choose in _CHOOSERS.items():
+        arguments = choose.__code__.co_argcount - 1
+        found[name] = scalar(choose(cell, *[None] * arguments), **found)
+    return found
 
 
 def _twin(value, chosen):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `devices`, `simulator`
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples"))
 
 import devices
 

@@ -13,7 +13,7 @@ def _modules():
 
 
 def _parts():
-    return (importlib.import_module(f"{_PACKAGE}.{name}") for name in ("recurrent", "operations"))
+    return (importlib.import_module(f"{_PACKAGE}.{name}") for name in ("recurrent", "operations", "step"))
 
 
 class Simulator:
@@ -28,7 +28,8 @@ class Simulator:
         try:
             importlib.import_module(_PACKAGE)
             sys.modules[f"{_PACKAGE}.machine"] = simulator
-            self.recurrent, self.operations = _parts()
+            self.recurrent, self.operations, self.step = _parts()
+            self.cuda = simulator.cuda
         finally:
             for name in _modules():
                 del sys.modules[name]
@@ -47,10 +48,10 @@ class Gpu:
     def __init__(self):
         from numba import cuda
 
-        self._cuda, (self.recurrent, self.operations) = cuda, _parts()
+        self.cuda, (self.recurrent, self.operations, self.step) = cuda, _parts()
 
     def array(self, values):
-        return self._cuda.to_device(np.ascontiguousarray(values))
+        return self.cuda.to_device(np.ascontiguousarray(values))
 
     def host(self, array):
         return array.copy_to_host()

@@ -1,8 +1,9 @@
 """Every CUDA kernel compiled to final machine code, as a launch would, on a machine that needs no GPU and no driver.
 
 ``python tests/cuda/machine_code.py`` prints what each takes on each architecture, and fails if one needs a stack or spills
-registers and ALLOWED does not say why, or if a layer in float32 computes in double precision. Arguments choose the cells, or
-"others", the kernels outside of layers. It patches private names of numba-cuda: constraints.txt pins the version with them.
+registers and ALLOWED does not say why, or if a layer in float32 computes in double precision. Arguments choose the cells,
+"steps" in a user's kernel, or "others", the kernels outside of layers. It patches private names of numba-cuda:
+constraints.txt pins the version with them.
 """
 
 import contextlib
@@ -14,15 +15,17 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+from numba import cuda
 from numba.cuda import codegen, dispatcher, types
 from numba.cuda.cudadrv import driver
-from numlstm.kernels import cells
+from numlstm.kernels import cells, options
 from numlstm.kernels import losses as cpu_losses
 from numlstm.kernels import updates as rules
-from numlstm.kernels.cuda import elementwise, losses, recurrent, updates
+from numlstm.kernels.cuda import elementwise, losses, recurrent, step, updates
 from numlstm.kernels.cuda.tensor import FORMATS
 
 from numlstm import cells as specs
+from numlstm import functional, jitting
 
 ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
 CELLS = {**specs.VARIANTS, "gru": specs.GRUSpec(), "rnn": specs.RNNSpec(), "slstm": specs.SLSTMSpec()}
@@ -95,7 +98,7 @@ def of_layers(name, dtype):
     def arrays(*dimensions):
         return [_array(d, number) for d in dimensions]
 
-    cell, lengths = _tuple(recurrent.Weights, *arrays(2, 2, 2, 1)), _array(1, types.int64)
+    cell, lengths = _tuple(recurrent.Weights, *arrays(2, 2, 2, 1), types.Tuple(())), _array(1, types.int64)
     x, h0, *written = arrays(3, 2, 3, 2, 4, 4)
     layer = _tuple(recurrent.Layer, x, h0, lengths, *written)
     inner = _tuple(recurrent.Gradients, *arrays(3, 2, 3, 3))
@@ -150,11 +153,58 @@ def of_operations(dtype):
     return found
 
 
+def of_steps(dtype):
+    """Return kernels that call the steps of models, and the types of their arguments, by name."""
+    number, whole = getattr(types, dtype), types.int64
+    vector, matrix, cube = (_array(d, number) for d in (1, 2, 3))
+    of_options = _tuple(options.Options, vector, _array(1, types.uint64), matrix)
+
+    def recurrent(name, with_options):
+        name, kind = CELLS[name].name, cells.cell_type(CELLS[name].name)
+        weights = _tuple(step.Weights, cube, cube, matrix, vector, of_options if with_options else types.Tuple(()))
+        state = type(jitting.zero_state(kind.states + (not kind.h_is_state), (1,), np.dtype(dtype)))
+        return step.Recurrent(name, with_options), weights, _tuple(state, *[matrix] * len(state._fields))
+
+    def dense(activation):
+        return step.Activated(activation), _tuple(step.Dense, matrix, vector), types.Tuple(())
+
+    models = {name: [recurrent(name, True)] for name in CELLS}
+    embedding = step.Gathered(0), _tuple(step.Embedding, matrix), types.Tuple(())
+    models["layers"] = [embedding, recurrent("lstm", False), recurrent("gru", False), dense("tanh"), dense("softmax")]
+    found = {}
+    for name, layers in models.items():
+        codes, params, of_layers = map(tuple, zip(*layers, strict=True))
+        params = _tuple(step.Chain, types.BaseTuple.from_types(params))
+        between = types.BaseTuple.from_types([matrix] * (len(layers) - 1))
+        state = _tuple(jitting.ModelState, types.BaseTuple.from_types(of_layers), between)
+        found[name] = users(step.step(codes)), (params, state, _array(2, whole) if name == "layers" else cube, cube)
+    return found
+
+
+def users(step):
+    """Return a kernel as a user writes it."""
+
+    @cuda.jit
+    def run(params, states, x, y):
+        n = cuda.grid(1)
+        if n < y.shape[1]:
+            for t in range(y.shape[0]):
+                step(params, functional.SequenceState(states, n), x[t, n], y[t, n])
+
+    return run
+
+
+def kernels_of(name, dtype):
+    """Return kernels by name: "steps", "others", or those of a cell."""
+    apart = {"steps": of_steps, "others": of_operations}
+    return apart[name](dtype) if name in apart else of_layers(name, dtype)
+
+
 def everything(names):
-    """Yield (cell, or "others", dtype, kernel, architecture) of all that is compiled."""
+    """Yield (cell, "steps" or "others", dtype, kernel, architecture) of all that is compiled."""
     for name in names:
         for dtype in WHOLE.get(name, ("float32",)):
-            for kernel in of_operations(dtype) if name == "others" else of_layers(name, dtype):
+            for kernel in kernels_of(name, dtype):
                 for architecture in ARCHITECTURES if name in WHOLE else ARCHITECTURES[1:2]:
                     yield name, dtype, kernel, architecture
 
@@ -162,11 +212,11 @@ def everything(names):
 def resources(case):
     """Return what `build` finds for one of `everything`."""
     name, dtype, kernel, architecture = case
-    return build(*(of_operations(dtype) if name == "others" else of_layers(name, dtype))[kernel], architecture)
+    return build(*kernels_of(name, dtype)[kernel], architecture)
 
 
 def main(names):
-    failed, started, cases = 0, time.perf_counter(), list(everything(names or ["others", *CELLS]))
+    failed, started, cases = 0, time.perf_counter(), list(everything(names or ["others", "steps", *CELLS]))
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         for (name, dtype, kernel, (major, minor)), found in zip(
             cases, pool.imap(resources, cases, len(ARCHITECTURES)), strict=True

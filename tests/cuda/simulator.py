@@ -116,14 +116,15 @@ class Memory:
         self._flat[at] = value
 
     def __getitem__(self, index):
-        return self.read(self._at(index))
+        index = index if isinstance(index, tuple) else (index,)
+        return self.read(self._at(index)) if len(index) == len(self.shape) else _Part(self, index)
 
     def __setitem__(self, index, value):
+        index = index if isinstance(index, tuple) else (index,)
         self.write(self._at(index), self.dtype.type(value))
 
     def _at(self, index):
         """Return the flat place of an index, which must lie within the shape."""
-        index = index if isinstance(index, tuple) else (index,)
         if len(index) != len(self.shape) or not all(0 <= i < n for i, n in zip(index, self.shape, strict=True)):
             raise KernelError(f"index {index} of shape {self.shape}")
         return int(np.ravel_multi_index(index, self.shape))
@@ -141,6 +142,19 @@ class Memory:
             raise KernelError(
                 f"a race: thread {thread.index.x} {does} element {at}, {was} by another since the last barrier"
             )
+
+
+class _Part:
+    """What an array has at its first indices: a part of the same memory."""
+
+    def __init__(self, memory, first):
+        self._memory, self._first, self.dtype, self.shape = memory, first, memory.dtype, memory.shape[len(first) :]
+
+    def __getitem__(self, index):
+        return self._memory[(*self._first, index)]
+
+    def __setitem__(self, index, value):
+        self._memory[(*self._first, index)] = value
 
 
 class _Space:
@@ -196,6 +210,15 @@ class _Cuda:
     blockIdx = property(lambda self: _now.thread.block.index)
     syncthreads = staticmethod(_barrier)
 
+    def grid(self, _):
+        """Return the number of a thread of all blocks in a row."""
+        thread = _now.thread
+        return thread.block.index.x * len(thread.block.threads) + thread.index.x
+
+    def jit(self, function):
+        """Return a user's kernel, to be launched with the numbers of blocks and of threads."""
+        return _Users(function)
+
 
 cuda = _Cuda()
 
@@ -237,10 +260,19 @@ class _Kernel:
         thread.done = True
 
 
+class _Users:
+    def __init__(self, function):
+        self._function = function
+
+    def __getitem__(self, where):
+        blocks, threads = where
+        return _Kernel(self._function, threads)[(blocks,), threads, 0]
+
+
 def _seen_by_kernel(argument, seen):
     """Return an argument as a kernel gets it; the same array is the same memory wherever it stands."""
     if isinstance(argument, tuple):
-        return type(argument)(*(_seen_by_kernel(item, seen) for item in argument))
+        return getattr(argument, "_make", tuple)(_seen_by_kernel(item, seen) for item in argument)
     if isinstance(argument, np.ndarray):
         key = (argument.ctypes.data, argument.nbytes, argument.dtype)
         return seen.setdefault(key, Memory(argument)) if argument.size else Memory(argument)
@@ -270,6 +302,11 @@ def store(array, at, value):
 
 def constant(like, value):
     return type(like)(value)
+
+
+def hold(array, value):
+    if len(array.shape) != 1 or array.dtype != value.dtype:
+        raise KernelError(f"y must be a 1-D array of {value.dtype}")
 
 
 def fma(a, b, c):

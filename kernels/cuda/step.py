@@ -1,0 +1,254 @@
+"""One step of one sequence by one thread, for a user's own kernel: the twin of kernels/step.py and kernels/chain.py.
+
+A model's step is made of its layers', once for each chain of layers, whatever their sizes and weights. States, and what a
+layer hands to the next, lie in arrays (units, N) of many sequences, so that neighbouring threads, each with a sequence of
+its own, touch neighbouring numbers; all of them read the same weights at once. Sums stay in registers, and nothing is kept
+in local memory. Nothing is checked, but a number that an embedding does not know gives NaN.
+"""
+
+import functools
+from math import nan
+from typing import Any, NamedTuple
+
+import numpy as np
+from numlstm.kernels.cells import cell_type
+
+from .elementary import relu, sigmoid
+from .layer import Weights, reader
+from .machine import constant, device, exp, fma, hold, load, store, tanh
+from .scalar import of_type, scalar
+
+
+class Chain(NamedTuple):
+    """Parameters of a model: those of its layers, Weights, Dense or Embedding, in order.
+
+    Weights of a step: x (H, I, G), h (H, H, G), both by units, inputs and slots; b (slots, H), p (P H,)
+    """
+
+    layers: Any
+
+
+class Dense(NamedTuple):
+    """Parameters of a dense layer: W (C, K), b (C,)."""
+
+    W: Any
+    b: Any
+
+
+class Embedding(NamedTuple):
+    """Parameters of an embedding: table (V, C)."""
+
+    table: Any
+
+
+class Recurrent(NamedTuple):
+    """Which code a recurrent layer needs: of a cell (cells.cell_type), and whether its parameters have options."""
+
+    cell: str
+    options: bool
+
+
+class Activated(NamedTuple):
+    """Which code a dense layer needs: its activation, one of ACTIVATIONS, or "softmax"."""
+
+    activation: str
+
+
+class Gathered(NamedTuple):
+    """Which code an embedding needs: the first number that it knows."""
+
+    first: int
+
+
+class _Place(NamedTuple):
+    """How vectors of one sequence are read and written: device functions (array, n, k) and (array, n, k, value)."""
+
+    get: Any
+    put: Any
+
+
+@device
+def _get_own(array, n, k):
+    return array[k]
+
+
+@device
+def _put_own(array, n, k, value):
+    hold(array, value)
+    array[k] = value
+
+
+@device
+def _get_column(array, n, k):
+    return load(array, k * array.shape[1] + n)
+
+
+@device
+def _put_column(array, n, k, value):
+    store(array, k * array.shape[1] + n, value)
+
+
+__all__ = ["ACTIVATIONS", "Activated", "Chain", "Dense", "Embedding", "Gathered", "Recurrent", "Weights", "step"]
+
+_OWN = _Place(_get_own, _put_own)  # a vector that the caller has for itself, of any dtype and layout
+_COLUMN = _Place(_get_column, _put_column)  # column n of an array (units, N)
+
+ACTIVATIONS = {"linear": device(lambda x: x), "relu": relu, "tanh": tanh, "sigmoid": sigmoid}
+
+
+@functools.cache
+def step(layers: tuple[Any, ...]) -> Any:
+    """Return the device function (params, state, x, y) of a chain of layers: Recurrent, Activated, Gathered.
+
+    params : Chain; state : (states, n) of numlstm.jitting, all sequences' and which one; x (I,) or an integer; y (C,)
+    """
+    run = _chain(layers, 0)
+
+    @device
+    def step(params, state, x, y):
+        run(params.layers, state.states.layers, state.states.outputs, state.n, x, y)
+
+    return step
+
+
+def _chain(layers, k):
+    """Return a device function (layers, states, outputs, n, x, y) for the layers from `k` on."""
+    last = k == len(layers) - 1
+    this = _MAKERS[type(layers[k])](*layers[k], _COLUMN if k else _OWN, _OWN if last else _COLUMN)
+    rest = None if last else _chain(layers, k + 1)
+
+    @device
+    def run_last(layers, states, outputs, n, x, y):
+        this(layers[k], states[k], n, x, y)
+
+    @device
+    def run(layers, states, outputs, n, x, y):
+        this(layers[k], states[k], n, x, outputs[k])
+        rest(layers, states, outputs, n, outputs[k], y)
+
+    return run_last if last else run
+
+
+def _recurrent(name, options, of_x, of_y):
+    kind = cell_type(name)
+    chosen = of_type(kind, options)
+    forward, settle = scalar(kind.forward, **chosen), chosen["settle_one"]
+    own = kind.states - kind.h_is_state
+    read_biases, add_x, add_h = reader(kind.slots), _adder(*kind.x_slots, kind.slots), _adder(*kind.h_slots, kind.slots)
+    x_count, h_count = kind.x_slots[1], kind.h_slots[1]
+    read_states, write_states = _states_reader(own, kind.h_is_state), _states_writer(own)
+    get_x, get_y, put_y = of_x.get, *of_y
+
+    @device
+    def recurrent(cell, state, n, x, y):
+        units, inputs = cell.b.shape[1], cell.x.shape[1]
+        for unit in range(units):
+            sums = read_biases(cell.b, unit, units)
+            for k in range(inputs):
+                sums = add_x(cell.x, (unit * inputs + k) * x_count, get_x(x, n, k), sums)
+            for k in range(units):
+                sums = add_h(cell.h, (unit * units + k) * h_count, _get_column(state.h, n, k), sums)
+            before, h = read_states(state, n, unit), _get_column(state.h, n, unit)
+            _, after, out = forward(cell, unit, sums, before)
+            after, out = settle(cell, before, after, h, out)
+            write_states(state, n, unit, after)
+            put_y(y, n, unit, out)
+        for unit in range(units):  # all of h has been read
+            _put_column(state.h, n, unit, get_y(y, n, unit))
+
+    return recurrent
+
+
+def _adder(first, count, slots):
+    """Return a device function (weights, at, value, sums): sums with the products of `value` added to some of the slots."""
+    if slots == 0:
+        return device(lambda weights, at, value, sums: ())
+    rest, slot = _adder(first, count, slots - 1), slots - 1
+    if not first <= slot < first + count:
+        return device(lambda weights, at, value, sums: (*rest(weights, at, value, sums), sums[slot]))
+    column = slot - first
+
+    @device
+    def add(weights, at, value, sums):
+        weight = load(weights, at + column)
+        return (*rest(weights, at, value, sums), fma(weight, constant(weight, value), sums[slot]))
+
+    return add
+
+
+def _states_reader(count, with_h):
+    """Return a device function (state, n, unit): the tuple of a unit's own states, with h as the last if it is one."""
+    if with_h:
+        own = _states_reader(count, False)
+        return device(lambda state, n, unit: (*own(state, n, unit), _get_column(state.h, n, unit)))
+    if count == 0:
+        return device(lambda state, n, unit: ())
+    rest = _states_reader(count - 1, False)
+    return device(lambda state, n, unit: (*rest(state, n, unit), _get_column(state[count], n, unit)))
+
+
+def _states_writer(count):
+    """Return a device function (state, n, unit, after) that writes a unit's own states."""
+    if count == 0:
+        return device(lambda state, n, unit, after: None)
+    rest, last = _states_writer(count - 1), count - 1
+
+    @device
+    def write(state, n, unit, after):
+        rest(state, n, unit, after)
+        _put_column(state[count], n, unit, after[last])
+
+    return write
+
+
+def _dense(activation, of_x, of_y):
+    get_x, get_y, put_y = of_x.get, *of_y
+    activate = ACTIVATIONS["linear" if activation == "softmax" else activation]
+    soften = activation == "softmax"
+
+    @device
+    def softmax(y, n, columns):
+        top = get_y(y, n, 0)
+        for c in range(1, columns):
+            value = get_y(y, n, c)
+            top = value if value > top else top
+        total = constant(top, 0)
+        for c in range(columns):
+            power = exp(get_y(y, n, c) - top)
+            put_y(y, n, c, power)
+            total += power
+        scale = constant(top, 1) / total
+        for c in range(columns):
+            put_y(y, n, c, get_y(y, n, c) * scale)
+
+    @device
+    def dense(params, state, n, x, y):
+        columns, inputs = params.W.shape
+        for c in range(columns):
+            total = load(params.b, c)
+            for k in range(inputs):
+                weight = load(params.W, c * inputs + k)
+                total = fma(weight, constant(weight, get_x(x, n, k)), total)
+            put_y(y, n, c, activate(total))
+        if soften:
+            softmax(y, n, columns)
+
+    return dense
+
+
+def _embedding(first, of_x, of_y):
+    put_y = of_y.put
+
+    @device
+    def embedding(params, state, n, x, y):
+        numbers, columns = params.table.shape
+        index = np.int64(x)
+        known = first <= index < numbers
+        for c in range(columns):
+            element = load(params.table, index * columns + c if known else 0)
+            put_y(y, n, c, element if known else constant(element, nan))
+
+    return embedding
+
+
+_MAKERS = {Recurrent: _recurrent, Activated: _dense, Gathered: _embedding}
