@@ -1,24 +1,62 @@
 """The steps of a recurrent layer back through time, for any cell and size: a launch for each, or one for all."""
 
 from numlstm.kernels.cells import Cell
+from numlstm.kernels.options import Place
 
 from .layer import GROUPS, digit, packed, reader, writer
 from .machine import cuda, device, kernel, load, store
 from .product import Tile, product
-from .scalar import scalar
+from .scalar import of_type, scalar
 
 
-def _backward_tile(kind: type[Cell], dtype, tile: Tile):
+def _adjoint(kind: type[Cell], options: bool):
+    """Return a device function for the adjoint of a cell, with that of options around it: (dz, gradients of the states)."""
+    chosen = of_type(kind, options)
+    backward = scalar(kind.backward, **chosen)
+    size = kind.states + options
+    unsettled, to_cell, past_cell = (chosen[name] for name in ("unsettled", "to_cell", "past_cell"))
+
+    @device
+    def plain(cell, layer, gradients, n, t, unit, slots, before, after, dh, dstates):
+        return backward(cell, unit, slots, before, after, dh, dstates)
+
+    @device
+    def with_options(cell, layer, gradients, n, t, unit, slots, before, after, dh, dstates):
+        _, steps, units = layer.y.shape
+        place = Place(n, t, steps, unit, units)
+        after = unsettled(cell, layer.c, (n * (steps + 1) + t + 1) * size * units + unit, units, after)
+        through, of_states = to_cell(cell, cell.options, place, dh, dstates)
+        dz, found = backward(cell, unit, slots, before, after, through, of_states)
+        at = n * size * units + unit
+        return dz, past_cell(cell, cell.options, place, gradients.dc, at, units, dh, dstates, found)
+
+    return with_options if options else plain
+
+
+def _arrival(kind: type[Cell], options: bool):
+    """Return a device function (cell, gradients, n, unit, units, dh): h's gradient, of which products brought dh."""
+    if not options:
+        return device(lambda cell, gradients, n, unit, units, dh: dh)
+    arrived, size = of_type(kind, options)["arrived"], kind.states + options
+
+    @device
+    def arrive(cell, gradients, n, unit, units, dh):
+        return arrived(cell, cell.options, n, gradients.dc, n * size * units + unit, units, unit, units, dh)
+
+    return arrive
+
+
+def _backward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
     """Return a device function (cell, layer, gradients, t, row, origin) for a block's tile from a sequence and a unit on.
 
     It brings dh from step t + 1 to t and applies the cell's adjoint there: z of step t, what the cell kept, is overwritten
     with the gradients of the pre-activations. With t = -1 only dh is brought to the state before the first step.
     """
     (first, count), slots, states = kind.h_slots, kind.slots, kind.states
-    h_is_state = kind.h_is_state
+    h_is_state, size = kind.h_is_state, states + options
     blocks = packed(kind.rows[1, first : first + count])
     across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
-    backward = scalar(kind.backward)
+    adjoint, arrive = _adjoint(kind, options), _arrival(kind, options)
     read_slots, write_slots = reader(slots), writer(slots)
     read_states, write_states = reader(states), writer(states)
 
@@ -60,23 +98,27 @@ def _backward_tile(kind: type[Cell], dtype, tile: Tile):
                     length, at = load(layer.lengths, n), n * units + j
                     # The gradient of the last state waits where it is until the last step.
                     if t + 1 < length:
-                        store(gradients.dh, at, load(sums, r * GROUPS + g))
+                        store(gradients.dh, at, arrive(cell, gradients, n, j, units, load(sums, r * GROUPS + g)))
                     if t < 0 and h_is_state:
-                        part = load(gradients.dc, n * states * units + j)
+                        part = load(gradients.dc, (n * size + states - 1) * units + j)
                         store(gradients.dh, at, load(gradients.dh, at) + part)
         if t < 0:
             return
         for n in range(row + y, min(row + height, batch), down):
             for j in range(unit, min(unit + GROUPS * across, units), across):
-                at, dc_at = (n * steps + t) * slots * units + j, n * states * units + j
-                c_at, dh_at = (n * (steps + 1) + t) * states * units + j, n * units + j
+                at, dc_at = (n * steps + t) * slots * units + j, n * size * units + j
+                c_at, dh_at = (n * (steps + 1) + t) * size * units + j, n * units + j
                 if t < load(layer.lengths, n):
-                    dz, dstates = backward(
+                    dz, dstates = adjoint(
                         cell,
+                        layer,
+                        gradients,
+                        n,
+                        t,
                         j,
                         read_slots(layer.z, at, units),
                         read_states(layer.c, c_at, units),
-                        read_states(layer.c, c_at + states * units, units),
+                        read_states(layer.c, c_at + size * units, units),
                         load(gradients.dh, dh_at) + load(gradients.dy, (n * steps + t) * units + j),
                         read_states(gradients.dc, dc_at, units),
                     )
@@ -89,12 +131,12 @@ def _backward_tile(kind: type[Cell], dtype, tile: Tile):
     return backward_tile
 
 
-def backward_step(kind: type[Cell], dtype, tile: Tile):
+def backward_step(kind: type[Cell], dtype, tile: Tile, options: bool = False):
     """Return the kernel (cell, layer, gradients, t) that takes a layer back to step t.
 
     Blocks: tiles of sequences, tiles of GROUPS times as many units.
     """
-    backward_tile = _backward_tile(kind, dtype, tile)
+    backward_tile = _backward_tile(kind, dtype, tile, options)
     width, height = GROUPS * tile.across, tile.height
 
     @kernel(tile.threads)
@@ -104,9 +146,9 @@ def backward_step(kind: type[Cell], dtype, tile: Tile):
     return backward_step
 
 
-def backward_rows(kind: type[Cell], dtype, tile: Tile):
+def backward_rows(kind: type[Cell], dtype, tile: Tile, options: bool = False):
     """Return the kernel (cell, layer, gradients) that takes a layer back through all steps. Blocks: tiles of sequences."""
-    backward_tile = _backward_tile(kind, dtype, tile)
+    backward_tile = _backward_tile(kind, dtype, tile, options)
     width, height = GROUPS * tile.across, tile.height
 
     @kernel(tile.threads)

@@ -1,6 +1,11 @@
 """The elementary functions of kernels/elementary.py over scalars. A NaN is handed on by all of them."""
 
+import numpy as np
+from numlstm.kernels import dropout
+
 from .machine import constant, device, exp, fma, log1p
+
+random_word = device(dropout.random_word.py_func)
 
 
 @device
@@ -40,6 +45,14 @@ def clamp(value, bound):
 def zero_beyond(value, c, bound):
     """Return `value`, but 0 where c is not between -bound and bound; kept where c is a NaN."""
     return constant(value, 0) if c <= -bound or c >= bound else value
+
+
+@device
+def random_keeps(like, key, counter, half, rate):
+    """Return 1 with probability `rate`, else 0, from 32 of the 64 random bits of a place: with `half` the lower ones."""
+    word = random_word(key, counter)
+    bits = word & np.uint64(0xFFFFFFFF) if half else word >> np.uint64(32)
+    return constant(rate, 1) if bits < np.uint64(rate * constant(rate, 4294967296.0)) else constant(rate, 0)
 
 
 @device

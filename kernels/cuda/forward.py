@@ -5,14 +5,34 @@ keeps them in registers, and the cell stands in the code once.
 """
 
 from numlstm.kernels.cells import Cell
+from numlstm.kernels.options import Before, Place
 
-from .layer import digit, packed, reader, writer
+from .layer import digit, masker, packed, reader, writer
 from .machine import cuda, device, kernel, load, store
 from .product import Tile, product
-from .scalar import scalar
+from .scalar import of_type, scalar
 
 
-def _forward_tile(kind: type[Cell], dtype, tile: Tile):
+def _settler(kind: type[Cell], options: bool, chosen):
+    """Return a device function (cell, layer, n, t, unit, c_at, before, after, h): states and h that a step ends with.
+
+    c_at : where in c the states are to go; with options the first is stored as the cell left it
+    """
+    if not options:
+        return device(lambda cell, layer, n, t, unit, c_at, before, after, h: (after, h))
+    settle = chosen["settle"]
+
+    @device
+    def settle_step(cell, layer, n, t, unit, c_at, before, after, h):
+        _, steps, units = layer.y.shape
+        place = Place(n, t, steps, unit, units)
+        lies = Before(t == 0, layer.h0, layer.y, (n * steps + t - 1) * units + unit)
+        return settle(cell, cell.options, place, layer.c, c_at, units, before, after, lies, h)
+
+    return settle_step
+
+
+def _forward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
     """Return a device function (cell, layer, t, row, origin) for a block's tile from a sequence and a unit on.
 
     It adds the recurrent product to step t of z and applies the cell.
@@ -20,17 +40,19 @@ def _forward_tile(kind: type[Cell], dtype, tile: Tile):
     (first, count), slots, states = kind.h_slots, kind.slots, kind.states
     blocks = packed(kind.rows[1, first : first + count])
     across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
-    forward = scalar(kind.forward)
+    chosen, masked, in_c = of_type(kind, options), masker(options), states + options
+    forward, settle = scalar(kind.forward, **chosen), _settler(kind, options, chosen)
     read_slots, write_slots = reader(slots), writer(slots)
     read_states, write_states = reader(states), writer(states)
 
     @device
     def left(arguments, row, k):
-        _, layer, t, _ = arguments
+        cell, layer, t, _ = arguments
         batch, steps, hidden = layer.y.shape
         if row >= batch:
             return dtype(0)
-        return load(layer.h0, row * hidden + k) if t == 0 else load(layer.y, (row * steps + t - 1) * hidden + k)
+        h = load(layer.h0, row * hidden + k) if t == 0 else load(layer.y, (row * steps + t - 1) * hidden + k)
+        return masked(cell.options, row, k, hidden, h)
 
     @device
     def right(arguments, k, group, column):
@@ -68,25 +90,26 @@ def _forward_tile(kind: type[Cell], dtype, tile: Tile):
             return
         for n in range(row + y, min(row + height, batch), down):
             at, y_at = n * z_row + t * slots * units + unit, (n * steps + t) * units + unit
-            c_at = (n * (steps + 1) + t) * states * units + unit
+            c_at = (n * (steps + 1) + t) * in_c * units + unit
             before, length = read_states(layer.c, c_at, units), load(layer.lengths, n)
             if t < length:
                 kept, after, h = forward(cell, unit, read_slots(layer.z, at, units), before)
+                after, h = settle(cell, layer, n, t, unit, c_at + in_c * units, before, after, h)
                 write_slots(layer.z, at, units, kept)
-                write_states(layer.c, c_at + states * units, units, after)
+                write_states(layer.c, c_at + in_c * units, units, after)
                 store(layer.y, y_at, h)
                 if t == length - 1:
                     store(layer.h, n * units + unit, h)
             else:
-                write_states(layer.c, c_at + states * units, units, before)
+                write_states(layer.c, c_at + in_c * units, units, before)
                 store(layer.y, y_at, dtype(0))
 
     return forward_tile
 
 
-def forward_step(kind: type[Cell], dtype, tile: Tile):
+def forward_step(kind: type[Cell], dtype, tile: Tile, options: bool = False):
     """Return the kernel (cell, layer, t) that takes a layer through step t. Blocks: tiles of sequences, tiles of units."""
-    forward_tile = _forward_tile(kind, dtype, tile)
+    forward_tile = _forward_tile(kind, dtype, tile, options)
     across, height = tile.across, tile.height
 
     @kernel(tile.threads)
@@ -96,9 +119,9 @@ def forward_step(kind: type[Cell], dtype, tile: Tile):
     return forward_step
 
 
-def forward_rows(kind: type[Cell], dtype, tile: Tile):
+def forward_rows(kind: type[Cell], dtype, tile: Tile, options: bool = False):
     """Return the kernel (cell, layer) that takes a layer through all steps. Blocks: tiles of sequences."""
-    forward_tile = _forward_tile(kind, dtype, tile)
+    forward_tile = _forward_tile(kind, dtype, tile, options)
     across, height = tile.across, tile.height
 
     @kernel(tile.threads)

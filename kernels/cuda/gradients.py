@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from numlstm.kernels.cells import Cell
 
 from .elementwise import THREADS, place
-from .layer import GROUPS, digit, packed
+from .layer import GROUPS, digit, masker, packed
 from .machine import cuda, device, fma, kernel, load, store
 from .product import Tile, product
 
@@ -34,23 +34,24 @@ def chunks(batch: int) -> int:
     return max(1, min(CHUNKS, batch))
 
 
-def weight_products(kind: type[Cell], dtype, tile: Tile):
-    """Return the kernel (layer, gradients) that computes each chunk's ``dz' [x | 1 | h]``, with h before the step.
+def weight_products(kind: type[Cell], dtype, tile: Tile, options: bool = False):
+    """Return the kernel (options, layer, gradients) that computes each chunk's ``dz' [x | 1 | h]``, with h before the step.
 
-    layer : as the backward steps left it. Blocks: tiles of slots and units, tiles of GROUPS times as many columns, chunks.
+    options : of the cell; layer : as the backward steps left it
+    Blocks: tiles of slots and units, tiles of GROUPS times as many columns, chunks.
     """
-    slots = kind.slots
+    slots, masked = kind.slots, masker(options)
     across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
 
     @device
     def left(arguments, row, k):
-        layer, n = arguments
+        _, layer, n = arguments
         size = slots * layer.z.shape[3]
         return load(layer.z, (n * layer.z.shape[1] + k) * size + row) if row < size else dtype(0)
 
     @device
     def right(arguments, k, group, column):
-        layer, n = arguments
+        options, layer, n = arguments
         _, steps, inputs = layer.x.shape
         hidden = layer.y.shape[2]
         q = (cuda.blockIdx.y * GROUPS + group) * across + column
@@ -61,13 +62,14 @@ def weight_products(kind: type[Cell], dtype, tile: Tile):
         q -= inputs + 1
         if q >= hidden:
             return dtype(0)
-        return load(layer.h0, n * hidden + q) if k == 0 else load(layer.y, (n * steps + k - 1) * hidden + q)
+        h = load(layer.h0, n * hidden + q) if k == 0 else load(layer.y, (n * steps + k - 1) * hidden + q)
+        return masked(options, n, q, hidden, h)
 
     add = product(tile, dtype, GROUPS, left, right, False, False)
     sums_size = rows * GROUPS
 
     @kernel(tile.threads)
-    def weight_products(layer, gradients):
+    def weight_products(options, layer, gradients):
         sums = cuda.local.array(sums_size, dtype)
         x, y = cuda.threadIdx.x % across, cuda.threadIdx.x // across
         row, first = cuda.blockIdx.x * height, cuda.blockIdx.y * GROUPS * across + x
@@ -76,7 +78,7 @@ def weight_products(kind: type[Cell], dtype, tile: Tile):
         for i in range(sums_size):
             store(sums, i, dtype(0))
         for n in range(batch * chunk // parts, batch * (chunk + 1) // parts):
-            add((layer, n), row, 0, load(layer.lengths, n), sums)
+            add((options, layer, n), row, 0, load(layer.lengths, n), sums)
         for r in range(rows):
             m = row + r * down + y
             for g in range(GROUPS):
@@ -123,12 +125,13 @@ def _bring(total, add, gradient, block, units, unit, columns, column):
         store(gradient, at, load(gradient, at) + total if add else total)
 
 
-def peephole_sums(kind: type[Cell], dtype):
+def peephole_sums(kind: type[Cell], dtype, options: bool = False):
     """Return the kernel (layer, gradients, add) of the peepholes' gradients, each of which one thread sums.
 
     Blocks: THREADS units, peepholes.
     """
-    slots, states = kind.slots, kind.states
+    slots, states, size = kind.slots, kind.states, kind.states + options
+    raw = states if options else 0  # with options, c as the cell left it has a slot of its own
     slot_of, after = packed(kind.peepholes[:, 0]), packed(kind.peepholes[:, 1])
 
     @kernel(THREADS)
@@ -141,7 +144,8 @@ def peephole_sums(kind: type[Cell], dtype):
         for n in range(batch):
             for t in range(load(layer.lengths, n)):
                 dz = load(layer.z, ((n * steps + t) * slots + digit(slot_of, peephole)) * units + unit)
-                c = load(layer.c, (n * (steps + 1) + t + digit(after, peephole)) * states * units + unit)
+                later = digit(after, peephole)
+                c = load(layer.c, ((n * (steps + 1) + t + later) * size + later * raw) * units + unit)
                 total = fma(dz, c, total)
         at = peephole * units + unit
         store(gradients.p, at, load(gradients.p, at) + total if add else total)

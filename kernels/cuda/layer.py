@@ -2,7 +2,10 @@
 
 from typing import Any, NamedTuple
 
+from numlstm.kernels import options
+
 from .machine import device, load, store
+from .scalar import scalar
 
 GROUPS = 4  # of columns a thread, where they are not the slots of a cell
 
@@ -27,7 +30,8 @@ class Layer(NamedTuple):
     lengths : (N,) int64; past the length of a sequence y is 0 and its states stay; x may hold anything there
     y : (N, T, H)  written: h of every step
     h : (N, H)  holds what h0 does; overwritten with the last
-    c : (N, T+1, states, H)  the first holds the initial ones; what follows is written
+    c : (N, T+1, states, H)  the first holds the initial ones; what follows is written. With options there is a slot more,
+        for the first state as the cell left it
     z : (N, T, slots, H)  written: what the cell keeps
     """
 
@@ -44,7 +48,8 @@ class Gradients(NamedTuple):
     """What goes back through a layer, on the device.
 
     dy : (N, T, H)
-    dh : (N, H); dc : (N, states, H)  gradients of the last states; overwritten with those of the first
+    dh : (N, H); dc : (N, states, H)  gradients of the last states; overwritten with those of the first. With options dc has
+        a slot more, in which anything may be
     dx : (N, T, I)  written
     """
 
@@ -52,6 +57,11 @@ class Gradients(NamedTuple):
     dh: Any
     dc: Any
     dx: Any
+
+
+def masker(with_options: bool):
+    """Return a device function (options, row, unit, units, h): what the products see of h."""
+    return scalar(options.masked) if with_options else device(lambda options, row, unit, units, h: h)
 
 
 def packed(blocks) -> int:

@@ -57,22 +57,22 @@ class Kernels(NamedTuple):
 
 
 @functools.cache
-def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = SWEEPS["rows"][1]) -> Kernels:
+def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = SWEEPS["rows"][1], options: bool = False) -> Kernels:
     """Return the kernels of a cell (cells.cell_type) for float32 or float64.
 
-    tile : of a block, rows_tile : of one that goes through all steps
+    tile : of a block, rows_tile : of one that goes through all steps; options : whether cells come with options
     """
     kind = cell_type(name)
     return Kernels(
         inputs.input_product(kind, dtype, tile),
-        forward.forward_step(kind, dtype, tile),
-        forward.forward_rows(kind, dtype, rows_tile),
-        backward.backward_step(kind, dtype, tile),
-        backward.backward_rows(kind, dtype, rows_tile),
+        forward.forward_step(kind, dtype, tile, options),
+        forward.forward_rows(kind, dtype, rows_tile, options),
+        backward.backward_step(kind, dtype, tile, options),
+        backward.backward_rows(kind, dtype, rows_tile, options),
         inputs.input_gradient(kind, dtype, tile),
-        gradients.weight_products(kind, dtype, tile),
+        gradients.weight_products(kind, dtype, tile, options),
         gradients.weight_sums(kind, dtype),
-        gradients.peephole_sums(kind, dtype),
+        gradients.peephole_sums(kind, dtype, options),
     )
 
 
@@ -97,11 +97,13 @@ def rounding(dtype, precision: str | None) -> str | None:
 class _Products:
     """The launches of the products that a layer has outside of its steps, all on one stream: nothing waits for them."""
 
-    def __init__(self, name: str, dtype, tile: Tile | None, stream: Any, precision: str | None) -> None:
+    def __init__(
+        self, name: str, dtype, tile: Tile | None, stream: Any, precision: str | None, options: bool = False
+    ) -> None:
         tensor = rounding(dtype, precision)
         general = tile or (TENSOR_TILE if tensor else TILE)
         self._tile, self._rows_tile, self._stream = general._replace(precision=tensor), tile or SWEEPS["rows"][1], stream
-        self._kernels = kernels(name, dtype, self._tile, self._rows_tile)
+        self._kernels = kernels(name, dtype, self._tile, self._rows_tile, options)
 
     def _launch(self, kernel: str, blocks: tuple[int, ...], *arguments: Any) -> None:
         tile = self._rows_tile if kernel.endswith("rows") else self._tile
@@ -121,7 +123,7 @@ class _Products:
         batch, steps, inputs = layer.x.shape
         self._launch("input_gradient", self._tiles(batch * steps, inputs), cell, layer, inner)
         parts, slots, units, columns = outer.sums.shape
-        self._launch("weight_products", (*self._tiles(slots * units, columns), parts), layer, outer)
+        self._launch("weight_products", (*self._tiles(slots * units, columns), parts), cell.options, layer, outer)
         self._launch("weight_sums", (_blocks(slots * units * columns, THREADS),), outer, add)
 
 
@@ -132,6 +134,7 @@ class Recurrent(_Products):
     sweep : one of SWEEPS, None for the one that its number of units suggests; tile : of all products, in tests
     precision : of products: "float32" or "float64", that of dtype, for which None stands too; or, for float32 on tensor
         cores (compute capability 8.0), "tf32" or "bfloat16", to which factors are rounded; sums, and all else, are in dtype
+    options : whether cells come with options (kernels.options), in which the mask may change from pass to pass
     """
 
     def __init__(
@@ -142,8 +145,9 @@ class Recurrent(_Products):
         tile: Tile | None = None,
         stream: Any = 0,
         precision: str | None = None,
+        options: bool = False,
     ) -> None:
-        super().__init__(name, dtype, tile, stream, precision)
+        super().__init__(name, dtype, tile, stream, precision, options)
         self._sweep, self._peepholes = sweep, len(cell_type(name).peepholes)
 
     def forward(self, cell: Any, layer: Layer) -> None:

@@ -13,20 +13,23 @@ from numlstm.kernels import elementary as vector_elementary
 from numlstm.kernels import masks, options, simd
 
 from . import elementary
-from .machine import constant, device, exp, fma, load, sqrt, tanh
+from .machine import constant, device, exp, fma, load, sqrt, store, tanh
 
 _TWINS = {
+    options._random_keeps: elementary.random_keeps,
     options._zero_beyond: elementary.zero_beyond,
     simd.clamp: elementary.clamp,
     simd.constant: constant,
     simd.fma: fma,
     simd.load: load,
+    simd.load_first: device(lambda array, at, count: load(array, at)),
     simd.maximum: elementary.maximum,
     simd.minimum: elementary.minimum,
     masks.where: elementary.where,
     vector_elementary.exp: exp,
     simd.splat: device(lambda like, number: number),
     simd.sqrt: sqrt,
+    simd.store: store,
     vector_elementary.tanh: tanh,
     **{
         getattr(vector_elementary, name): getattr(elementary, name)
@@ -34,10 +37,11 @@ _TWINS = {
     },
 }
 _CHOOSERS = {
-    "limited": options._choose_limited,
-    "within": options._choose_within,
-    "_settled": options._choose_settled,
-    "settle_one": options._choose_settle_one,
+    "_settled": options._choose_settled,  # first, for others call it
+    **{
+        name: getattr(options, f"_choose_{name}")
+        for name in ("limited", "within", "settle", "settle_one", "unsettled", "to_cell", "past_cell", "arrived")
+    },
 }
 _KEPT = (int, float, str, np.generic, types.ModuleType)
 

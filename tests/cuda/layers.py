@@ -2,18 +2,23 @@
 
 import numpy as np
 from made import Made
+from numlstm.kernels import dropout
 from numlstm.kernels.cells import cell_type
+from numlstm.kernels.options import Options
 
 from numlstm import cells as specs
+
+SEED = 12345
 
 
 class Layer:
     """What tests/made.py makes, in the arrays that kernels take: all that they write holds NaN before.
 
     lengths : of the sequences; behind them x holds NaN
+    options : None, or whether zoneout mixes by its probabilities ("expected") or draws masks ("drawn")
     """
 
-    def __init__(self, rng, name, sizes, dtype, lengths=None):
+    def __init__(self, rng, name, sizes, dtype, lengths=None, options=None):
         batch, steps, _, hidden = sizes
         self.made, self.sizes, self.dtype = Made(rng, name, sizes, dtype), sizes, dtype
         self.lengths = np.full(batch, steps) if lengths is None else np.array(lengths)
@@ -22,6 +27,21 @@ class Layer:
         self.weights = W_ih, W_hh, b.reshape(-1, hidden), p
         self.x = np.where(np.arange(steps) < self.lengths[:, None], self.made.x.transpose(2, 0, 1), np.nan)
         self.x = self.x.transpose(1, 2, 0).astype(dtype)
+
+        self.options, self.by_the_book = self._options(rng, options) if options else ((), {})
+
+    def _options(self, rng, kind):
+        """Return all options, and what the textbook calls them."""
+        (batch, steps, _, hidden), with_c = self.sizes, self.kind.state_names == ("c",)
+        numbers = np.array([0.3 if with_c else np.inf, 0.3, 0.2 * with_c], self.dtype)
+        mask = ((rng.random((batch, hidden)) < 0.5) * 2).astype(self.dtype)
+        key = np.array([SEED] if kind == "drawn" else [], np.uint64)
+        words = dropout.random_word.py_func(np.uint64(SEED), np.arange(batch * steps * hidden)).reshape(batch, steps, hidden)
+        halves = words >> np.uint64(32), words & np.uint64(0xFFFFFFFF)
+        keeps = [(half < np.uint64(float(rate) * 2**32)) * 1.0 for half, rate in zip(halves, numbers[1:], strict=True)]
+        h, c = keeps if kind == "drawn" else map(float, numbers[1:])
+        of_c = {"cell_clip": float(numbers[0]), "zoneout_c": c} if with_c else {}
+        return Options(numbers, key, mask), {"recurrent_dropout": mask, "zoneout_h": h, **of_c}
 
     def _nan(self, *shape):
         return np.full(shape, np.nan, self.dtype)
@@ -33,7 +53,9 @@ class Layer:
         """
         (batch, steps, inputs, hidden), kind, spec = self.sizes, self.kind, self.made.spec
         recurrent, states = device.recurrent, () if kind.h_is_state else range(kind.states)
-        c, dc = self._nan(batch, steps + 1, kind.states, hidden), np.zeros((batch, kind.states, hidden), self.dtype)
+        in_c = kind.states + bool(self.options)
+        c, dc = self._nan(batch, steps + 1, in_c, hidden), self._nan(batch, in_c, hidden)
+        dc[:, : kind.states] = 0
         for k, state in enumerate(self.made.states[0 if kind.h_is_state else 1 :]):
             c[:, 0, k] = state
         for k in states:
@@ -42,7 +64,8 @@ class Layer:
         def on_device(kind, *arrays):
             return kind(*map(device.array, arrays))
 
-        cell = on_device(recurrent.Weights, *self.weights)
+        options = self.options and on_device(Options, *self.options)
+        cell = on_device(recurrent.Weights, *self.weights)._replace(options=options)
         z, y, h0 = self._nan(batch, steps, kind.slots, hidden), self._nan(batch, steps, hidden), self.made.states[0]
         layer = on_device(recurrent.Layer, self.x, h0, self.lengths, y, h0, c, z)
         inner = on_device(recurrent.Gradients, self.made.dy, self.made.dstates[0], dc, np.full_like(self.x, np.nan))
@@ -50,7 +73,9 @@ class Layer:
         before = [np.full_like(weight, np.nan) for weight in self.weights] if gradients is None else gradients
         outer = on_device(recurrent.WeightGradients, *before, sums)
 
-        passes = recurrent.Recurrent(spec.name, self.dtype, sweep, tile and recurrent.Tile(*tile), precision=precision)
+        passes = recurrent.Recurrent(
+            spec.name, self.dtype, sweep, tile and recurrent.Tile(*tile), precision=precision, options=bool(options)
+        )
         passes.forward(cell, layer)
         y, last, c = device.host(layer.y), device.host(layer.h), device.host(layer.c)
         passes.backward(cell, layer, inner, outer, gradients is not None)
@@ -60,4 +85,4 @@ class Layer:
         return y, last, *(c[:, steps, k] for k in states), dx, *weights, dh, *(dc[:, k] for k in states)
 
     def by_the_textbook(self):
-        return self.made.by_the_textbook(lengths=self.lengths)
+        return self.made.by_the_textbook(lengths=self.lengths, **self.by_the_book)

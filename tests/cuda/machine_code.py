@@ -30,11 +30,15 @@ from numlstm import functional, jitting
 ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
 CELLS = {**specs.VARIANTS, "gru": specs.GRUSpec(), "rnn": specs.RNNSpec(), "slstm": specs.SLSTMSpec()}
 # All kernels of these, for all architectures; other cells differ from them in what holds a part of the cell.
-# After dtypes, precisions of a layer's products in float32: only what holds a product.
+# After dtypes, precisions of a layer's products in float32: only what holds a product; or options, and what those change.
 BOTH = ("float32", "float64")
-WHOLE = {"others": ("float32",), "peephole": (*BOTH, *FORMATS), "gru": BOTH, "rnn": ("float32",)}
+WHOLE = {"others": ("float32",), "peephole": (*BOTH, *FORMATS, "options"), "gru": (*BOTH, "options"), "rnn": ("float32",)}
 OF_THE_CELL = ("forward_step", "backward_step", "peephole_sums")
 OF_THE_PRECISION = ("input_product", "forward_step", "backward_step", "input_gradient", "weight_products")
+SOME = {
+    **dict.fromkeys(FORMATS, OF_THE_PRECISION),
+    "options": ("forward_step", "forward_rows", "backward_step", "backward_rows", "weight_products", "peephole_sums"),
+}
 ALLOWED: dict[str, str] = {}  # kernel: why it may have a stack
 
 
@@ -89,16 +93,22 @@ def _array(dimensions, element):
     return types.Array(element, dimensions, "C")
 
 
-def of_layers(name, dtype):
+def options_type(dtype):
+    vector, matrix = (_array(d, getattr(types, dtype)) for d in (1, 2))
+    return _tuple(options.Options, vector, _array(1, types.uint64), matrix)
+
+
+def of_layers(name, asked):
     """Return the kernels of a cell and the types of their arguments, by name."""
-    precision = dtype if dtype in FORMATS else None
-    dtype = "float32" if precision else dtype
+    precision, with_options = asked if asked in FORMATS else None, asked == "options"
+    dtype = asked if asked in BOTH else "float32"
     number, kind = getattr(types, dtype), cells.cell_type(CELLS[name].name)
 
     def arrays(*dimensions):
         return [_array(d, number) for d in dimensions]
 
-    cell, lengths = _tuple(recurrent.Weights, *arrays(2, 2, 2, 1), types.Tuple(())), _array(1, types.int64)
+    of_options = options_type(dtype) if with_options else types.Tuple(())
+    cell, lengths = _tuple(recurrent.Weights, *arrays(2, 2, 2, 1), of_options), _array(1, types.int64)
     x, h0, *written = arrays(3, 2, 3, 2, 4, 4)
     layer = _tuple(recurrent.Layer, x, h0, lengths, *written)
     inner = _tuple(recurrent.Gradients, *arrays(3, 2, 3, 3))
@@ -110,13 +120,13 @@ def of_layers(name, dtype):
         backward_step=(cell, layer, inner, types.int64),
         backward_rows=(cell, layer, inner),
         input_gradient=(cell, layer, inner),
-        weight_products=(layer, outer),
+        weight_products=(cell[4], layer, outer),
         weight_sums=(outer, types.boolean),
         peephole_sums=(layer, outer, types.boolean),
     )
     tile = recurrent.TENSOR_TILE._replace(precision=precision) if precision else recurrent.TILE
-    kernels = recurrent.kernels(CELLS[name].name, getattr(np, dtype), tile)
-    wanted = OF_THE_PRECISION if precision else recurrent.Kernels._fields if name in WHOLE else OF_THE_CELL
+    kernels = recurrent.kernels(CELLS[name].name, getattr(np, dtype), tile, options=with_options)
+    wanted = SOME.get(asked, recurrent.Kernels._fields if name in WHOLE else OF_THE_CELL)
     return {
         kernel: (getattr(kernels, kernel), getattr(signatures, kernel))
         for kernel in wanted
@@ -157,11 +167,10 @@ def of_steps(dtype):
     """Return kernels that call the steps of models, and the types of their arguments, by name."""
     number, whole = getattr(types, dtype), types.int64
     vector, matrix, cube = (_array(d, number) for d in (1, 2, 3))
-    of_options = _tuple(options.Options, vector, _array(1, types.uint64), matrix)
 
     def recurrent(name, with_options):
         name, kind = CELLS[name].name, cells.cell_type(CELLS[name].name)
-        weights = _tuple(step.Weights, cube, cube, matrix, vector, of_options if with_options else types.Tuple(()))
+        weights = _tuple(step.Weights, cube, cube, matrix, vector, options_type(dtype) if with_options else types.Tuple(()))
         state = type(jitting.zero_state(kind.states + (not kind.h_is_state), (1,), np.dtype(dtype)))
         return step.Recurrent(name, with_options), weights, _tuple(state, *[matrix] * len(state._fields))
 

@@ -92,6 +92,15 @@ def test_the_smallest_sizes(rng, device, sizes, sweep):
         assert np.allclose(got, want, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize(("kind", "sweep"), [("drawn", "steps"), ("drawn", "rows"), ("expected", "steps")])
+@pytest.mark.parametrize("name", ["lstm", "peephole", "cifg", "gru", "rnn", "slstm"])
+def test_options_match_the_reference(rng, device, name, kind, sweep):
+    """Recurrent dropout, zoneout and a bound of c together; zoneout's masks have the bits that the CPU draws."""
+    lengths = LENGTHS if sweep == "steps" else None
+    layer = Layer(rng, name, SIZES, np.float32 if sweep == "rows" else np.float64, lengths, kind)
+    assert_right(layer, layer.run(device, SMALL, sweep))
+
+
 def test_gradients_of_weights_accumulate(rng, device):
     layer = Layer(rng, "peephole", (5, 2, 3, 9), np.float64)
     before = [rng.standard_normal(weight.shape) for weight in layer.weights]
