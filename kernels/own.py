@@ -62,6 +62,7 @@ def _arranged(order: Iterable[int]) -> Any:
 
         return signature(types.UniTuple(kind, len(order)), like, values), emit
 
+    arranged.order = order  # for other machines
     return arranged
 
 
@@ -123,6 +124,7 @@ LANES: dict[str, Function] = {
     "fma": _fma,
     "where": _where,
 }
+NAMES: dict[Function, str] = {}  # of the functions that stand for them in users' code: numlstm.lanes'
 
 
 def content(
@@ -135,6 +137,7 @@ def content(
     """
     gates, apart, states, kept, with_h = counts
     slots, common = gates + apart, gates - apart
+    functions[0].takes, functions[1].takes = (slots, states), (kept, states, states, None, states)  # type: ignore[attr-defined]
     forward, backward = map(register_jitable, functions[:2])
     for function in functions[2:]:
         register_jitable(function)

@@ -12,7 +12,7 @@ import numpy as np
 from numlstm.kernels import elementary as vector_elementary
 from numlstm.kernels import masks, options, simd
 
-from . import elementary
+from . import elementary, own
 from .machine import constant, device, exp, fma, load, sqrt, store, tanh
 
 _TWINS = {
@@ -81,6 +81,10 @@ def _twin(value, chosen):
         return value
     if value in _TWINS:
         return _TWINS[value]
+    if hasattr(value, "takes"):
+        return own.traced(value)
+    if hasattr(value, "order"):
+        return own.picked(value.order)
     if isinstance(value, types.FunctionType) or hasattr(value, "py_func"):
         return scalar(value, **chosen)
     raise NotImplementedError(f"{getattr(value, '__name__', value)!r} has no version over scalars yet")

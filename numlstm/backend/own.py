@@ -15,6 +15,7 @@ from numlstm.kernels import cells, own
 def _overload_lanes() -> None:
     for name, choose in own.LANES.items():
         overload(getattr(lanes, name))(choose)
+        own.NAMES[getattr(lanes, name)] = name
 
 
 def define(name: str) -> None:

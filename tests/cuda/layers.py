@@ -3,10 +3,10 @@
 import numpy as np
 from made import Made
 from numlstm.kernels import dropout
-from numlstm.kernels.cells import cell_type
 from numlstm.kernels.options import Options
 
 from numlstm import cells as specs
+from numlstm.backend import kind_of
 
 SEED = 12345
 
@@ -22,7 +22,7 @@ class Layer:
         batch, steps, _, hidden = sizes
         self.made, self.sizes, self.dtype = Made(rng, name, sizes, dtype), sizes, dtype
         self.lengths = np.full(batch, steps) if lengths is None else np.array(lengths)
-        self.kind = cell_type(self.made.spec.name)
+        self.kind = kind_of(self.made.spec.name).cell
         W_ih, W_hh, b, p = specs.inside(self.made.spec, tuple(self.made.weights.values()))
         self.weights = W_ih, W_hh, b.reshape(-1, hidden), p
         self.x = np.where(np.arange(steps) < self.lengths[:, None], self.made.x.transpose(2, 0, 1), np.nan)
@@ -52,11 +52,11 @@ class Layer:
         sweep, tile, precision : of the passes; gradients : what the weights' gradients hold before, to be accumulated into
         """
         (batch, steps, inputs, hidden), kind, spec = self.sizes, self.kind, self.made.spec
-        recurrent, states = device.recurrent, () if kind.h_is_state else range(kind.states)
+        recurrent, states = device.recurrent, range(kind.states - kind.h_is_state)
         in_c = kind.states + bool(self.options)
         c, dc = self._nan(batch, steps + 1, in_c, hidden), self._nan(batch, in_c, hidden)
         dc[:, : kind.states] = 0
-        for k, state in enumerate(self.made.states[0 if kind.h_is_state else 1 :]):
+        for k, state in enumerate((*self.made.states[1:], self.made.states[0])[: kind.states]):
             c[:, 0, k] = state
         for k in states:
             dc[:, k] = self.made.dstates[1 + k]

@@ -12,23 +12,30 @@ import os
 import re
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from numba import cuda
 from numba.cuda import codegen, dispatcher, types
 from numba.cuda.cudadrv import driver
-from numlstm.kernels import cells, options
 from numlstm.kernels import losses as cpu_losses
+from numlstm.kernels import options
 from numlstm.kernels import updates as rules
 from numlstm.kernels.cuda import elementwise, losses, recurrent, step, updates
 from numlstm.kernels.cuda.tensor import FORMATS
 
 from numlstm import cells as specs
 from numlstm import functional, jitting
+from numlstm.backend import kind_of
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `own_cells`
+
+from own_cells import OWN
 
 ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
 CELLS = {**specs.VARIANTS, "gru": specs.GRUSpec(), "rnn": specs.RNNSpec(), "slstm": specs.SLSTMSpec()}
+CELLS |= {name: OWN[name] for name in ("mgu", "own slstm")}
 # All kernels of these, for all architectures; other cells differ from them in what holds a part of the cell.
 # After dtypes, precisions of a layer's products in float32: only what holds a product; or options, and what those change.
 BOTH = ("float32", "float64")
@@ -102,7 +109,7 @@ def of_layers(name, asked):
     """Return the kernels of a cell and the types of their arguments, by name."""
     precision, with_options = asked if asked in FORMATS else None, asked == "options"
     dtype = asked if asked in BOTH else "float32"
-    number, kind = getattr(types, dtype), cells.cell_type(CELLS[name].name)
+    number, kind = getattr(types, dtype), kind_of(CELLS[name].name).cell
 
     def arrays(*dimensions):
         return [_array(d, number) for d in dimensions]
@@ -169,7 +176,7 @@ def of_steps(dtype):
     vector, matrix, cube = (_array(d, number) for d in (1, 2, 3))
 
     def recurrent(name, with_options):
-        name, kind = CELLS[name].name, cells.cell_type(CELLS[name].name)
+        name, kind = CELLS[name].name, kind_of(CELLS[name].name).cell
         weights = _tuple(step.Weights, cube, cube, matrix, vector, options_type(dtype) if with_options else types.Tuple(()))
         state = type(jitting.zero_state(kind.states + (not kind.h_is_state), (1,), np.dtype(dtype)))
         return step.Recurrent(name, with_options), weights, _tuple(state, *[matrix] * len(state._fields))

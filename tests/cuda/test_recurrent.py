@@ -5,6 +5,7 @@ import ast
 import numpy as np
 import pytest
 from layers import Layer
+from own_cells import OWN
 from support import KERNELS, assert_same_bits
 
 from numlstm.cells import CellSpec
@@ -40,7 +41,7 @@ def assert_right(layer, results, allowed=None):
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
-@pytest.mark.parametrize("name", NAMES + SHAPES)
+@pytest.mark.parametrize("name", NAMES + SHAPES + tuple(OWN))
 def test_outputs_states_and_all_gradients_match_the_reference(rng, device, name, lengths):
     layer = Layer(rng, name, SIZES, np.float32 if lengths else np.float64, lengths)
     assert_right(layer, layer.run(device, SMALL, "steps"))

@@ -13,7 +13,7 @@ from numlstm.backend.cuda.steps import GpuSteps
 from numlstm.functional import SequenceState
 
 SEQUENCES, STEPS, THREADS = 5, 4, 3  # the last block has threads without a sequence
-CELLS = [name for name in SPECS if name not in OWN]
+CELLS = [(name, options) for name in SPECS for options in (False, True) if not (options and name in OWN)]
 
 
 def go_through(cuda, step):
@@ -59,8 +59,9 @@ def assert_right(got, want):
     np.testing.assert_allclose(got, want, rtol=0, atol=16 * np.finfo(want.dtype).eps)
 
 
-@pytest.mark.parametrize("options", [False, True], ids=["", "with options"])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    ("name", "options"), CELLS, ids=lambda value: value if isinstance(value, str) else "options" * value
+)
 def test_every_cell_matches_the_textbook(rng, device, name, options):
     """As `predict` computes it: with zoneout's expectation, beginning with zeros."""
     dtype = np.float64 if options else np.float32
@@ -73,9 +74,10 @@ def test_every_cell_matches_the_textbook(rng, device, name, options):
     step, params = maker.chain_step([maker.recurrent_step(made.spec.name, weights, clip, zoneout)])
     layer = jitting.zero_state(made.spec.states, (6, SEQUENCES), np.dtype(dtype))
     got = run(device, step, params, jitting.ModelState((layer,), ()), made.x, 6, dtype)
-    chosen = {"zoneout_h": zoneout[0], **({"zoneout_c": zoneout[1], "cell_clip": clip} if has_c else {})}
+    of_c = {"zoneout_c": zoneout[1], "cell_clip": clip} if has_c else {}
+    chosen = {**made.options, **({"zoneout_h": zoneout[0], **of_c} if options else {})}
     wide = {key: value.astype(np.float64) for key, value in made.weights.items()}
-    want = reference.rnn(made.cell, made.x.astype(np.float64), wide, start, **made.options, **chosen)
+    want = reference.rnn(made.cell, made.x.astype(np.float64), wide, start, **chosen)
     assert_right(got, want.y.astype(dtype))
 
 
