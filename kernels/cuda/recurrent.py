@@ -10,6 +10,7 @@ from . import backward, forward, gradients, inputs
 from .elementwise import THREADS
 from .gradients import WeightGradients, chunks
 from .layer import GROUPS, Gradients, Layer, Weights
+from .missing import cell_on_gpu
 from .product import Tile
 from .tensor import FORMATS
 
@@ -62,7 +63,7 @@ def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = SWEEPS["rows"
 
     tile : of a block, rows_tile : of one that goes through all steps; options : whether cells come with options
     """
-    kind = cell_type(name)
+    kind = cell_on_gpu(name)
     return Kernels(
         inputs.input_product(kind, dtype, tile),
         forward.forward_step(kind, dtype, tile, options),

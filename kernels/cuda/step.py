@@ -11,11 +11,11 @@ from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
-from numlstm.kernels.cells import cell_type
 
 from .elementary import relu, sigmoid
 from .layer import Weights, reader
 from .machine import constant, device, exp, fma, hold, load, store, tanh
+from .missing import cell_on_gpu
 from .scalar import of_type, scalar
 
 
@@ -130,7 +130,7 @@ def _chain(layers, k):
 
 
 def _recurrent(name, options, of_x, of_y):
-    kind = cell_type(name)
+    kind = cell_on_gpu(name)
     chosen = of_type(kind, options)
     forward, settle = scalar(kind.forward, **chosen), chosen["settle_one"]
     own = kind.states - kind.h_is_state

@@ -13,7 +13,9 @@ def _modules():
 
 
 def _parts():
-    return (importlib.import_module(f"{_PACKAGE}.{name}") for name in ("recurrent", "operations", "step"))
+    """Return modules by name."""
+    names = ("recurrent", "operations", "step", "missing", "own", "scalar")
+    return {name: importlib.import_module(f"{_PACKAGE}.{name}") for name in names}
 
 
 class Simulator:
@@ -28,7 +30,7 @@ class Simulator:
         try:
             importlib.import_module(_PACKAGE)
             sys.modules[f"{_PACKAGE}.machine"] = simulator
-            self.recurrent, self.operations, self.step = _parts()
+            vars(self).update(_parts())
             self.cuda = simulator.cuda
         finally:
             for name in _modules():
@@ -48,7 +50,8 @@ class Gpu:
     def __init__(self):
         from numba import cuda
 
-        self.cuda, (self.recurrent, self.operations, self.step) = cuda, _parts()
+        self.cuda = cuda
+        vars(self).update(_parts())
 
     def array(self, values):
         return self.cuda.to_device(np.ascontiguousarray(values))

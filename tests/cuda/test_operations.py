@@ -1,46 +1,12 @@
-"""What the CUDA engine has beside recurrent layers, against the CPU's kernels and NumPy; and that neither lacks anything."""
-
-import ast
+"""What the CUDA engine has beside recurrent layers, against the CPU's kernels and NumPy."""
 
 import numpy as np
 import pytest
 from numlstm.kernels import losses, parallel, target, updates
-from support import KERNELS
 
 ONE_PART = parallel.new_runtime(0, 0, 1, 1)
+KINDS = 5  # of activations
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-
-# The CPU's entry points, and where their twins are; or why there is none.
-TWINS = {
-    "forward": "Recurrent.forward",
-    "backward": "Recurrent.backward",
-    "weight_gradients": "Recurrent.backward",
-    "peephole_gradients": "Recurrent.backward",
-    "dense": "Dense.forward",
-    "dense_gradient": "Dense.backward",
-    **{
-        name: name for name in ("activate", "differentiate", "drop", "gather", "scatter", "loss", "update", "sum_of_squares")
-    },
-}
-NOT_NEEDED = {
-    "pack_cell": "weights are read as users have them",
-    "pack_dense": "the same",
-    "recompute": "a GPU keeps all steps so far",
-}
-
-
-def entries(path):
-    """Return the names of the functions of a file that are entry points."""
-    functions = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef))
-    return {f.name for f in functions if any(isinstance(d, ast.Name) and d.id == "entry" for d in f.decorator_list)}
-
-
-def test_neither_backend_lacks_what_the_other_has(simulated):
-    assert entries(KERNELS / "parallel.py") == set(TWINS) | set(NOT_NEEDED)
-    for name in TWINS.values():
-        owner, _, method = name.partition(".")
-        twin = getattr(getattr(simulated.recurrent, owner), method) if method else getattr(simulated.operations, name)
-        assert callable(twin)
 
 
 def close(got, want, eps=8):
@@ -71,7 +37,7 @@ def test_embeddings_are_those_of_the_cpu(rng, device, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize("kind", range(KINDS))
 def test_activations_and_their_slopes_match_the_cpu(rng, device, dtype, kind):
     z = rng.standard_normal((30, 7)).astype(dtype)
     z[3, 2], z[4, 1] = np.nan, 100

@@ -1,0 +1,117 @@
+"""Neither engine lacks what the other has, but for what kernels/cuda/missing.py names.
+
+What is listed here is held against the kernels themselves: whoever adds to one engine adds to the other, or to that list.
+"""
+
+import ast
+import dataclasses
+
+import numpy as np
+import pytest
+import test_operations
+import test_recurrent
+from made import SPECS
+from numlstm.kernels import activations, cells, losses, options, own, updates
+from own_cells import OWN
+from support import KERNELS
+
+import numlstm
+from numlstm import jitting, lanes
+from numlstm.backend.cuda.steps import GpuSteps
+from numlstm.layers import dense
+
+# The CPU's entry points, and where their twins are; or why there is none.
+TWINS = {
+    "forward": "recurrent.Recurrent.forward",
+    "backward": "recurrent.Recurrent.backward",
+    "weight_gradients": "recurrent.Recurrent.backward",
+    "peephole_gradients": "recurrent.Recurrent.backward",
+    "dense": "recurrent.Dense.forward",
+    "dense_gradient": "recurrent.Dense.backward",
+    "_call": "step.step",
+    **{
+        name: f"operations.{name}"
+        for name in ("activate", "differentiate", "drop", "gather", "scatter", "loss", "update", "sum_of_squares")
+    },
+}
+NOT_NEEDED = {
+    "pack_cell": "weights are read as users have them",
+    "pack_dense": "the same",
+    "stream": "each thread of a kernel has a sequence of its own",
+}
+
+
+def entries():
+    """Return the names of all functions of kernels/ that are entry points."""
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in KERNELS.glob("*.py"))
+    functions = (node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef))
+    return {f.name for f in functions if any(isinstance(d, ast.Name) and d.id == "entry" for d in f.decorator_list)}
+
+
+def test_every_entry_point_has_a_twin(simulated):
+    listed = [*TWINS, *NOT_NEEDED, *simulated.missing.OPERATIONS]
+    assert sorted(listed) == sorted(entries())
+    for path in TWINS.values():
+        twin = simulated
+        for name in path.split("."):
+            twin = getattr(twin, name)
+        assert callable(twin)
+
+
+def test_parameters_of_cells_are_the_same(simulated):
+    assert {*simulated.recurrent.Weights._fields, *simulated.missing.PARAMETERS} == set(cells.Cell._fields)
+    assert set(simulated.missing.PARAMETERS).isdisjoint(simulated.recurrent.Weights._fields)
+
+
+def test_all_that_options_do_is_there(simulated):
+    chosen = {name for name in vars(options) if name.startswith("_choose_")}
+    assert {choose.__name__ for choose in simulated.scalar._CHOOSERS.values()} == chosen
+
+
+def refused(simulated, spec):
+    """Tell whether a cell has no kernels; then the error has the whole list."""
+    numlstm.backend.kind_of(spec.name)
+    try:
+        simulated.recurrent.kernels(spec.name, np.float32)
+    except NotImplementedError as error:
+        assert str(error).endswith(simulated.missing.everything())
+        return True
+    return False
+
+
+def test_every_cell_is_tested_on_both(simulated):
+    lacking = {name for name in SPECS if refused(simulated, SPECS[name])}
+    assert set(numlstm.cells.NAMES) <= set(SPECS)
+    tested = {*test_recurrent.NAMES, *test_recurrent.SHAPES, *OWN}
+    assert tested.isdisjoint(lacking) and tested | lacking == set(SPECS)
+    for words, has in simulated.missing.CELLS.items():
+        assert any(has(cells.cell_type(SPECS[name].name)) for name in lacking), words
+
+
+def test_every_part_of_a_cell_is_tested_in_several_ways():
+    kinds = {type(spec) for spec in SPECS.values()} - {numlstm.Cell}
+    assert kinds == {type(numlstm.cells.spec(name)) for name in numlstm.cells.NAMES}
+    for kind in kinds:
+        for field in dataclasses.fields(kind):
+            assert len({getattr(spec, field.name) for spec in SPECS.values() if type(spec) is kind}) > 1, (kind, field.name)
+
+
+def test_losses_rules_activations_and_functions_on_lanes_are_the_same(simulated):
+    assert {type(loss) for loss, _ in test_operations.LOSSES} == {*losses._ELEMENTS, *losses._ROWS}
+    assert {type(rule) for rule in test_operations.RULES} == set(updates.SLOTS)
+    assert {*simulated.step.ACTIVATIONS, "softmax"} == set(dense.ACTIVATIONS)
+    kinds = [getattr(activations, name.upper()) for name in dense.ACTIVATIONS]
+    assert sorted(kinds) == list(range(test_operations.KINDS))
+    assert set(own.LANES) == set(lanes.__all__) <= set(simulated.own._CALLED)
+
+
+def test_a_cell_that_is_missing_is_refused_with_the_whole_list(simulated, monkeypatch):
+    missing = simulated.missing
+    monkeypatch.setitem(missing.CELLS, "gates", lambda kind: kind.slots == 4)
+    said = r"a GPU has no gates yet; all that it lacks: recompute=, .*gates$"
+    with pytest.raises(NotImplementedError, match=said):
+        missing.cell_on_gpu(numlstm.CellSpec().name)
+    model = numlstm.Sequential([numlstm.GRU(3, input_shape=(None, 2))])
+    with pytest.raises(numlstm.DeviceError, match=said):
+        jitting.jit_on_gpu(model, 1, GpuSteps(simulated.step))
+    assert missing.cell_on_gpu(numlstm.RNNSpec().name).slots == 1
