@@ -5,7 +5,7 @@ over the inputs, then over the states, until the cell is applied to them. The su
 the same bits.
 """
 
-from numba import types
+from numba import typeof, types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
@@ -51,7 +51,11 @@ def step(params, state, x, y):
         For other types, and parameters that another version of numlstm made or another width of vectors needed: when the
         calling function is compiled.
     """
-    _call(params, state, x, y)
+    try:
+        _call(params, state, x, y)
+    except TypingError:
+        choose_step(*map(typeof, (params, state, x, y)))  # says what is wrong, without pages of Numba's own around it
+        raise
 
 
 @overload(step, jit_options=INLINE)
@@ -95,11 +99,11 @@ def _step(params, state, x, y):
     hidden = params.h.shape[1]
     if x.shape[0] != params.x.shape[1]:
         raise ValueError("x must have shape (I,), I the inputs of the weights")
-    if y.shape[0] != hidden:
-        raise ValueError("y must have shape (H,), H the hidden units of the weights")
     for array in state:
         if array.shape[0] != hidden:
             raise ValueError("the arrays of state must have shape (H,), H the hidden units of the weights")
+    if y.shape[0] != hidden:
+        raise ValueError("y must have shape (H,), H the hidden units of the weights")
     cell_step(params, state.h, state[1:], x, y)
 
 

@@ -39,7 +39,7 @@ def floating(name: str, value: object, like: tuple[str, np.dtype[Any]] | None = 
         array = np.asarray(value)
         kind = array.dtype.newbyteorder("=")
     except Exception as error:  # whatever a list of lists or a foreign object has to say
-        raise TypeError(f"{name} must be an array of float32 or float64: {error}") from error
+        raise _no_array(name, value, "float32 or float64", error) from error
     if kind not in FLOATS or (like is not None and kind != like[1]):
         expected = "float32 or float64" if like is None else f"{like[1]}, like {like[0]}"
         came = str(array.dtype) if isinstance(value, np.ndarray) else f"{type(value).__name__} (as an array: {array.dtype})"
@@ -116,11 +116,21 @@ def _as_array(name: str, value: object, kind: str) -> Array:
     try:
         array = np.asarray(value)
     except Exception as error:  # whatever a list of lists or a foreign object has to say
-        raise TypeError(f"{name} must be an array of {kind}: {error}") from error
+        raise _no_array(name, value, kind, error) from error
     if value is None or array.dtype.kind not in "fiub":
         came = "None" if value is None else f"{type(value).__name__} (as an array: {array.dtype})"
         raise TypeError(f"{name} must be an array of {kind}, not {came}")
     return array
+
+
+def _no_array(name: str, value: object, kind: str, error: Exception) -> TypeError:
+    """Return what to say of something that NumPy makes no array of."""
+    if isinstance(value, (list, tuple)) and len({np.shape(item)[:1] for item in value if isinstance(item, np.ndarray)}) > 1:
+        return TypeError(
+            f"{name} must be one array of {kind}, not a {type(value).__name__} of sequences of different lengths: "
+            f"numlstm.data.pad makes one of them, and lengths"
+        )
+    return TypeError(f"{name} must be an array of {kind}: {error}")
 
 
 def finite(name: str, array: Array, dtype: np.dtype[Any] | None = None) -> None:

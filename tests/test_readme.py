@@ -51,7 +51,7 @@ def test_commands_run(run_python, tmp_path):
 
 def test_the_lines_that_make_environments():
     main_job, tests = ENVIRONMENTS
-    assert main_job.endswith("numlstm train") and tests.endswith("python -m pytest")
+    assert main_job.endswith("numlstm train") and " -m pytest -n 2 " in tests
 
 
 def test_pictures_are_there():
@@ -60,3 +60,9 @@ def test_pictures_are_there():
     for picture in pictures:
         file = Path(__file__).parents[1] / picture
         assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_contents_lead_to_all_sections():
+    heads = re.findall(r"^## (.+)$", TEXT, re.M)
+    targets = re.findall(r"\]\(#(.+?)\)", TEXT)
+    assert targets == [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads]

@@ -37,7 +37,7 @@ def pad(sequences: Iterable[npt.ArrayLike], steps: int | None = None, value: flo
     value : float
         What to fill up with.
     dtype : dtype, optional
-        Of the array; one that holds the numbers of all sequences if left out.
+        Of the array; one that holds the numbers of all sequences, and `value`, if left out.
 
     Returns
     -------
@@ -47,7 +47,8 @@ def pad(sequences: Iterable[npt.ArrayLike], steps: int | None = None, value: flo
     Raises
     ------
     TypeError, ValueError
-        For no sequences, one that is empty, longer than `steps`, or unlike the first in its features: the message names it.
+        For no sequences, one that is empty, longer than `steps`, or unlike the first in its features: the message names it;
+        and for a value that the dtype cannot hold.
     """
     return padded("sequences", sequences, steps, value, dtype)
 
@@ -69,10 +70,32 @@ def padded(name: str, sequences: Iterable[npt.ArrayLike], steps: int | None, val
     if lengths[longest] > total:
         raise ValueError(f"steps is {total}, but {name}[{longest}] has {lengths[longest]}: shorten it, or take more steps")
     shape = (len(arrays), total, *arrays[0].shape[1:])
-    x = np.full(shape, value, np.result_type(*arrays) if dtype is None else dtype)
+    x = np.full(shape, value, _dtype_for(arrays, value) if dtype is None else _checked(dtype, value))
     for row, array in zip(x, arrays, strict=True):
         row[: len(array)] = array
     return Padded(x, lengths)
+
+
+def _dtype_for(arrays: Sequence[Array], value: float) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.result_type(*arrays)
+    if not _holds(dtype, value):
+        return np.promote_types(dtype, np.float64)
+    return dtype
+
+
+def _checked(dtype: Any, value: float) -> np.dtype[Any]:
+    chosen: np.dtype[Any] = np.dtype(dtype)
+    if not _holds(chosen, value):
+        raise ValueError(f"value must be one that {chosen} can hold, not {value}")
+    return chosen
+
+
+def _holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Return whether an array of a dtype can be filled with a value: of whole numbers, without changing it."""
+    if dtype.kind not in "iub":
+        return True
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return bool(least <= value <= most and value == int(value))
 
 
 def unpad(x: npt.ArrayLike, lengths: Sequence[int] | Array) -> list[Array]:

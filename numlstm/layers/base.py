@@ -190,6 +190,8 @@ class Layer:
         array = self.cast(x, dtype)
         if 0 in array.shape[1:]:
             raise ValueError(f"x must have at least one step and one feature, not shape {array.shape}")
+        if not self.built and self.input_shape is not None and not fits(array.shape[1:], self.input_shape):
+            raise ValueError(f"x must have shape {sizes_text(self.input_shape)}, the layer's input_shape, not {array.shape}")
         self.build(array.shape[1:], dtype)
         given = None if lengths is None else _validate.lengths("lengths", lengths, *array.shape[:2])
         ends = self.lengths_in("x", array, given)

@@ -20,6 +20,13 @@ class Schedule:
         """Return the arguments that make a schedule like this one."""
         return _registry.config_of(self)
 
+    def __repr__(self) -> str:
+        try:
+            config = self.get_config()
+        except AttributeError:  # a user's own, which keeps its arguments elsewhere
+            return super().__repr__()
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in config.items())})"
+
 
 class PiecewiseConstantDecay(Schedule):
     """Steps: ``values[0]`` up to and with update ``boundaries[0]``, then ``values[1]``, and so on."""
