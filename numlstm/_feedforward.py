@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from . import _lengths, backend
 from ._validate import Array
 from ._workspace import Take
 from .passes import Run
@@ -21,9 +20,9 @@ class DenseRun(Run):
     """
 
     def __init__(self, layer: "layers.Dense", setting: "Setting") -> None:
-        shape, dtype, take, training, first, _ = setting
+        shape, dtype, take, training, first, _, backend = setting
         rows, features = math.prod(shape[:-1]), shape[-1]
-        self._layer = layer
+        self._layer, self._linear = layer, backend.ACTIVATIONS["linear"]
         self._flat = rows, features
         self._passes = backend.Dense(rows, features, layer.units, dtype, training, take)
         self._applied = self._activation = backend.ACTIVATIONS[layer.activation]
@@ -35,7 +34,7 @@ class DenseRun(Run):
 
     def leave_raw(self, take: Take) -> None:
         """Let y be without its activation."""
-        self._applied = backend.ACTIVATIONS["linear"]
+        self._applied = self._linear
         self._activated = take(self.y.shape, self.y.dtype)
 
     def load(self) -> None:
@@ -69,7 +68,7 @@ class DropoutRun(Run):
     """Passes of a dropout layer."""
 
     def __init__(self, rate: float, setting: "Setting") -> None:
-        shape, dtype, take, training, *_ = setting
+        shape, dtype, take, training, *_, self._backend = setting
         self._rate = rate if training else 0.0
         self._flat = shape[0], 1, math.prod(shape[1:])
         if self._rate > 0:
@@ -79,13 +78,13 @@ class DropoutRun(Run):
         self.y = x
         if self._rate > 0:
             self._key, self.y = key, self._out
-            backend.drop(key, self._rate, x.reshape(self._flat), self._out.reshape(self._flat))
+            self._backend.drop(key, self._rate, x.reshape(self._flat), self._out.reshape(self._flat))
         return self.y
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
         if self._rate == 0:
             return dy
-        backend.drop(self._key, self._rate, dy.reshape(self._flat), self._dx.reshape(self._flat))
+        self._backend.drop(self._key, self._rate, dy.reshape(self._flat), self._dx.reshape(self._flat))
         return self._dx
 
 
@@ -93,19 +92,19 @@ class EmbeddingRun(Run):
     """Passes of an embedding."""
 
     def __init__(self, layer: "layers.Embedding", setting: "Setting") -> None:
-        shape, dtype, take, *_ = setting
+        shape, dtype, take, *_, self._backend = setting
         self._layer = layer
         self.y = take((*shape, layer.output_dim), dtype)
 
     def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
         self._indices = x.reshape(-1)
-        backend.gather(self._layer.parameters["table"], self._indices, self.y.reshape(-1, self._layer.output_dim))
+        self._backend.gather(self._layer.parameters["table"], self._indices, self.y.reshape(-1, self._layer.output_dim))
         if lengths is not None:
-            _lengths.clear(self.y, lengths)
+            self._backend.clear(self.y, lengths)
         return self.y
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
         if not add:
-            gradients["table"][...] = 0
-        backend.scatter(self._indices, dy.reshape(-1, self._layer.output_dim), gradients["table"])
+            self._backend.fill(gradients["table"], 0)
+        self._backend.scatter(self._indices, dy.reshape(-1, self._layer.output_dim), gradients["table"])
         return None

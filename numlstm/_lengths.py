@@ -77,20 +77,6 @@ def cleared(array: Array, lengths: Array) -> Array:
     if not any(row[length:].any() for row, length in zip(array, lengths.tolist(), strict=True)):
         return array
     array = array.copy()
-    clear(array, lengths)
-    return array
-
-
-def clear(array: Array, lengths: Array) -> None:
-    """Write 0 past the lengths to an array (N, T, ..)."""
     for row, length in zip(array, lengths.tolist(), strict=True):
         row[length:] = 0
-
-
-def turn(array: Array, lengths: Array | None, out: Array) -> None:
-    """Write an array (N, T, ..) to `out` with the steps of each sequence the other way round; past the lengths nothing."""
-    if lengths is None:
-        out[...] = array[:, ::-1]
-        return
-    for row, to, length in zip(array, out, lengths.tolist(), strict=True):
-        to[:length] = row[:length][::-1]
+    return array

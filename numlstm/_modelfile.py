@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _checkpoint, _registry, files, layers, losses, optimizers
+from . import _checkpoint, _registry, devices, files, layers, losses, optimizers
 from ._validate import Array
 from .files import FileFormatError
 from .models import Sequential
@@ -23,7 +23,7 @@ def save(model: Sequential, path: Path, trainer: "Trainer | None" = None) -> Non
         raise ValueError("the model has no weights yet: give the first layer an input_shape, or show it data, first")
     header: dict[str, Any] = {"model": _config(model), "metadata": model.metadata, "compile": _compiled(model)}
     tensors = {
-        f"layers.{i}.{name}": parameter
+        f"layers.{i}.{name}": devices.host(parameter)
         for i, layer in enumerate(model.layers)
         for name, parameter in layer.parameters.items()
     }

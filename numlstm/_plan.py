@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _lengths, _validate, passes
+from . import passes
 from ._feedforward import DenseRun
 from ._validate import Array
-from ._workspace import Arena, Take
+from ._workspace import Take
 from .layers.base import Layer, Setting
 
 
@@ -18,7 +18,7 @@ class Plan:
     shape, dtype : of the batches
     training : whether there will be backward passes and dropout is at work
     raw : whether the last layer, a Dense, leaves its activation to the loss
-    ragged : whether sequences may differ in length
+    ragged : whether sequences may differ in length; backend : what computes
     """
 
     def __init__(
@@ -30,7 +30,9 @@ class Plan:
         training: bool,
         raw: bool,
         ragged: bool,
+        backend: Any,
     ) -> None:
+        self._backend = backend
         self.runs: list[passes.Run] = []
         self.keys: list[int] = [0] * len(layers)  # of the random masks of the next pass
         self.carried = False  # whether recurrent layers go on with states that are given to them
@@ -38,7 +40,8 @@ class Plan:
         # Below the first layer that has parameters nobody wants a gradient.
         self._first = next((i for i, layer in enumerate(layers) if layer.parameters), len(layers))
         for i, layer in enumerate(layers):
-            self.runs.append(layer.begin(Setting((shape[0], *sample), dtype, take, training, i <= self._first, ragged)))
+            setting = Setting((shape[0], *sample), dtype, take, training, i <= self._first, ragged, backend)
+            self.runs.append(layer.begin(setting))
             sample = tuple(size for size in layer.output_shape(sample) if size is not None)
         self.output_shape = (shape[0], *sample)
         self._last = self.runs[-1] if raw else None
@@ -52,6 +55,7 @@ class Plan:
 
     def forward(self, x: Array, lengths: Array | None) -> Array:
         """Return the model's output, in memory that the next pass overwrites; past the lengths it may be anything finite."""
+        lengths = self._backend.lengths(lengths)
         for run, key in zip(self.runs, self.keys, strict=True):
             x = run.forward(x, key, lengths)
             if x.ndim < 3:  # one row for each sequence
@@ -71,25 +75,27 @@ class Plan:
             dy = dx
 
     def states(self) -> tuple[Array, ...]:
-        """Return copies of the last states of the last layer, none if it is one without."""
+        """Return the last states of the last layer, none if it is one without."""
         return self.runs[-1].last_states()
 
 
 class Predictor:
     """Passes of a model without training, over batches of one shape at a time, on memory of their own.
 
-    layers, traits : for which it is good
+    layers, traits, backend : for which it is good
     """
 
-    def __init__(self, layers: list[Layer], traits: list[Any], dtype: np.dtype[Any], x_dtype: np.dtype[Any]) -> None:
-        self.layers, self.traits = layers, traits
-        self._dtype, self._x_dtype, self._arena = dtype, x_dtype, Arena()
+    def __init__(
+        self, layers: list[Layer], traits: list[Any], dtype: np.dtype[Any], x_dtype: np.dtype[Any], backend: Any
+    ) -> None:
+        self.layers, self.traits, self.backend = layers, traits, backend
+        self._dtype, self._x_dtype, self._arena = dtype, x_dtype, backend.Arena()
         self._shape: tuple[Any, ...] = ()
 
     @property
     def nbytes(self) -> int:
         """Bytes of the memory."""
-        return self._arena.nbytes
+        return int(self._arena.nbytes)
 
     def begin(self, x: Array, ragged: bool) -> None:
         """Prepare for batches like x, with the weights that there are now."""
@@ -97,7 +103,7 @@ class Predictor:
         if self._shape != shape:
             self._arena.restart()
             self._x, self._shape = self._arena.take(x.shape, self._x_dtype), shape
-            self._plan = Plan(self.layers, x.shape, self._dtype, self._arena.take, False, False, ragged)
+            self._plan = Plan(self.layers, x.shape, self._dtype, self._arena.take, False, False, ragged, self.backend)
         self._plan.load()
 
     def forward(self, x: Array, lengths: Array | None) -> tuple[Array, ...]:
@@ -105,12 +111,12 @@ class Predictor:
 
         x is not referred to.
         """
-        _validate.convert(x, self._x)
-        y = self._plan.forward(self._x, lengths).copy()
+        self.backend.convert(x, self._x)
+        y = self._plan.forward(self._x, lengths)
         if lengths is not None and y.ndim > 2:
-            _lengths.clear(y, lengths)
+            self.backend.clear(y, self.backend.lengths(lengths))
         states = self._plan.states() if self.layers[-1].return_state else ()
-        return (y, *states)
+        return tuple(self.backend.returned(array, x) for array in (y, *states))
 
     def release(self) -> None:
         """Offer the memory for use by others; the predictor is of no more use."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _random, _threads, _validate, backend, losses, metrics, passes
+from . import _random, _threads, losses, metrics, passes
 from ._pieces import pieces
 from ._plan import Plan
 from ._samples import Data
 from ._validate import Array
-from ._workspace import Arena, aligned_empty
 from .layers import Dense, Layer, Recurrent
 from .losses import Loss
 from .metrics import Meter, Metric
@@ -38,65 +37,38 @@ class _Shape(NamedTuple):
 class Step:
     """A model's parameters, their gradients and what the optimiser keeps of them, and the passes that change them.
 
-    gradient : (P,)  of all parameters; slots : (S, p) for each one, with S numbers for each of its p elements
+    backend : what computes; feed : what takes batches from data; updates : what moves the parameters
     """
 
     def __init__(self, model: "Sequential", loss: Loss, metrics: Sequence[Metric], slots: int, seed: int) -> None:
         self._model, self._loss, self._metrics, self._seed = model, loss, metrics, seed
-        self._raw, self._x_dtype = is_fused(model.layers, loss), model.x_dtype
+        self._raw = is_fused(model.layers, loss)
+        self.backend = backend = model.backend
+        self.feed = backend.Feed(model.x_dtype)
         self.layers = tuple(model.layers)
         self.lock = threading.Lock()  # of what passes share
         self._threads = _threads.get_num_threads()
-        self._arena, self._largest = Arena(), 0
+        self._arena, self._largest = backend.Arena(), 0
         self._shapes: dict[Any, _Shape] = {}
-        self._buffers: dict[Any, Array] = {}
         self._states: dict[int, tuple[Array, ...]] = {}  # by layer, what a piece of a batch leaves to the next
         parameters = [p for layer in model.layers for p in layer.parameters.values()]
-        self._updates = backend.Updates(parameters, slots, model.dtype)
-        self.gradient, self.slots = self._updates.gradient, self._updates.slots
-        views = iter(self._updates.gradients)
+        self.updates = backend.Updates(parameters, slots, model.dtype)
+        views = iter(self.updates.gradients)
         self._by_layer = [{n: next(views).reshape(p.shape) for n, p in layer.parameters.items()} for layer in model.layers]
-
-    # --- data ---
-
-    def gather(self, data: Data, rows: Array) -> Data:
-        """Return the samples of these rows, in memory that the next call overwrites."""
-        return data.each(lambda name, array: self._taken(name, array, rows))
-
-    def part(self, data: Data, start: int, stop: int) -> Data:
-        """Return successive samples, x in memory that the next call overwrites if it is not where it is read from."""
-        part = data.part(start, stop)
-        return part if _validate.is_ready(part.x, self._x_dtype) else part._replace(x=self._converted("x", part.x))
-
-    def _taken(self, name: str, array: Array, rows: Array) -> Array:
-        if name == "x" and not _validate.is_ready(array, self._x_dtype):
-            return self._converted(name, array[rows])
-        buffer = self._buffer(name, (len(rows), *array.shape[1:]), array.dtype)
-        return np.take(array, rows, axis=0, out=buffer, mode="clip")  # "raise" would allocate
-
-    def _converted(self, name: str, array: Array) -> Array:
-        buffer = self._buffer(name, array.shape, self._x_dtype)
-        _validate.convert(array, buffer)
-        return buffer
-
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        key = name, shape, dtype
-        if key not in self._buffers:
-            _make_room(self._buffers)
-            self._buffers[key] = aligned_empty(shape, dtype)
-        return self._buffers[key]
 
     def pieces(self, batch: Data, length: int) -> Iterator[tuple[Data, bool]]:
         """Cut a batch into pieces (`_pieces.pieces`); states go from piece to piece and begin with zeros."""
         self._states = {}
-        return pieces(batch, length, self._has_steps(batch), self._buffer)
+        return pieces(batch, length, self._has_steps(batch), self.feed.buffer, self.backend.cut)
 
     def _has_steps(self, batch: Data) -> bool:
         """Return whether the model has an output for each step."""
         output = self._model.output_shape_for(batch.x.shape[1:])
         return len(output) == 2 and output[0] == batch.x.shape[1]
 
-    # --- passes ---
+    def meter(self) -> Meter:
+        """Return a meter of nothing yet, whose totals are where the passes are."""
+        return Meter(self._metrics, self.backend.zeros(1 + len(self._metrics), np.float64), self.backend.host)
 
     def _shape(self, batch: Data, training: bool, carried: bool) -> _Shape:
         if self._threads != _threads.get_num_threads():  # what is taken depends on how many there are
@@ -107,7 +79,7 @@ class Step:
         if key not in self._shapes:
             _make_room(self._shapes)
             self._begin_anew_if_wasteful()
-            plan = Plan(self.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw, ragged)
+            plan = Plan(self.layers, x.shape, self._model.dtype, self._arena.take, training, self._raw, ragged, self.backend)
             rows, columns = int(np.prod(plan.output_shape[:-1])), plan.output_shape[-1]
             gradient = self._arena.take((rows if training else 0, columns), self._model.dtype)
             self._shapes[key] = _Shape(plan, gradient, self._arena.take((rows,), np.dtype(np.float64)))
@@ -132,7 +104,7 @@ class Step:
                 run.states = None
                 if carried:
                     if i not in self._states:
-                        self._states[i] = layer.new_states(plan.output_shape[0], self._model.dtype)
+                        self._states[i] = layer.new_states(plan.output_shape[0], self._model.dtype, self.backend.zeros)
                     run.states = self._states[i]
 
     def learn(
@@ -162,24 +134,20 @@ class Step:
         self._measure(plan, plan.forward(batch.x, batch.lengths), batch, gradient, values, meter)
 
     def _measure(self, plan: Plan, output: Array, batch: Data, gradient: Array, values: Array, meter: Meter) -> None:
-        rows, weights = losses.flat(output), batch.weights.reshape(-1)
+        rows, weights = losses.flat(output), batch.weights
         target = losses.flat_target(batch.y, rows)
         lengths = batch.lengths if output.ndim == 3 else None
         count = metrics.count_of(self._loss, rows, lengths)
         kernel = self._loss.kernel(self._raw)
-        meter.add(0, backend.run_loss(kernel, rows, target, weights, lengths, 1 / count, gradient, values), count)
+        add_loss, totals = self.backend.add_loss, meter.totals
+        add_loss(totals, 0, kernel, rows, target, weights, lengths, 1 / count, gradient, values)
+        meter.count(0, count)
         if self._metrics:
             final = losses.flat(plan.activated(output))
             for place, metric in enumerate(self._metrics, 1):
                 kernel = metric.loss.kernel(raw=False)
-                total = backend.run_loss(kernel, final, target, weights[:0], lengths, 0.0, gradient[:0], values)
-                meter.add(place, total, metrics.count_of(metric, final, lengths))
-
-    def update(self, rule: Any, scale: float, norm: float | None, each_norm: float | None, bound: float | None) -> None:
-        """Move the parameters by their gradients times `scale`, after clipping by norm, each one's norm, or value."""
-        if norm is not None:
-            scale *= backend.shrink(backend.norm(self.gradient) * scale, norm)
-        self._updates.apply(rule, scale, each_norm, bound or 0.0)
+                add_loss(totals, place, kernel, final, target, weights[:0], lengths, 0.0, gradient[:0], values)
+                meter.count(place, metrics.count_of(metric, final, lengths))
 
 
 def _make_room(kept: dict[Any, Any]) -> None:

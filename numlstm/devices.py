@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import numpy as np
+
 from . import _validate
 
 __all__ = ["DEVICES", "DeviceError", "choose"]
 
+Array = _validate.Array
 DEVICES = ("cpu", "cuda", "auto")
 
 
@@ -32,3 +35,16 @@ def choose(device: Any) -> str:
     if what is not None and device == "cuda":
         raise DeviceError(f"device='cuda' cannot be used: {what}")
     return "cpu" if what is not None else "cuda"
+
+
+def host(array: Any) -> Array:
+    """Return an array in the CPU's memory: itself if it is there."""
+    return array if isinstance(array, np.ndarray) else array.copy_to_host()
+
+
+def write(array: Any, values: Array) -> None:
+    """Write over an array, wherever it is."""
+    if isinstance(array, np.ndarray):
+        array[...] = values
+    elif array.size:
+        array.copy_to_device(np.ascontiguousarray(values, array.dtype))

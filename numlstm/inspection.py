@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _lengths
+from . import backend
 from ._validate import Array
 from ._workspace import aligned_empty
 from .layers import Embedding, Layer
@@ -26,7 +26,7 @@ class Passes:
         self._lengths = lengths
         sample: tuple[int, ...] = x.shape[1:]
         for layer in layers:
-            setting = Setting((len(x), *sample), dtype, aligned_empty, True, False, lengths is not None)
+            setting = Setting((len(x), *sample), dtype, aligned_empty, True, False, lengths is not None, backend)
             run = layer.plain().begin(setting)
             run.load()
             self.runs.append(run)
@@ -39,7 +39,7 @@ class Passes:
             x = run.forward(x, 0, lengths)
             lengths = None if x.ndim < 3 else lengths
         if lengths is not None:
-            _lengths.clear(x, lengths)
+            backend.clear(x, lengths)
         return x
 
     def backward(self, dy: Array) -> Array:

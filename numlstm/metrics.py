@@ -6,7 +6,7 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _registry, losses
@@ -110,24 +110,26 @@ def count_of(metric: Metric | Loss, rows: Array, lengths: Array | None = None) -
 
 
 class Meter:
-    """The loss and the metrics, as means over all that was added."""
+    """The loss and the metrics, as means over all that was added.
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self._metrics = metrics
-        self._totals = [0.0] * (1 + len(self._metrics))
+    totals : (1 + M,) float64  sums of the loss and of each metric, where passes add to them; `host` returns them as an array
+    """
+
+    def __init__(self, metrics: Sequence[Metric], totals: Any, host: Callable[[Any], Array]) -> None:
+        self._metrics, self.totals, self._host = metrics, totals, host
         self._counts = [0] * (1 + len(self._metrics))
 
-    def add(self, place: int, total: float, count: int) -> None:
-        """Add a sum over so many elements or rows, of the loss (place 0) or a metric (from 1 on)."""
-        self._totals[place] += total
+    def count(self, place: int, count: int) -> None:
+        """Say that a sum over so many elements or rows was added to the loss (place 0) or a metric (from 1 on)."""
         self._counts[place] += count
 
     def loss(self) -> float:
-        return self._totals[0] / self._counts[0]
+        return float(self._host(self.totals)[0]) / self._counts[0]
 
     def logs(self) -> dict[str, float]:
         """Return the means by name."""
-        logs = {"loss": self.loss()}
-        for metric, total, count in zip(self._metrics, self._totals[1:], self._counts[1:], strict=True):
+        totals = self._host(self.totals).tolist()
+        logs = {"loss": totals[0] / self._counts[0]}
+        for metric, total, count in zip(self._metrics, totals[1:], self._counts[1:], strict=True):
             logs[metric.name] = math.sqrt(total / count) if metric.root else total / count
         return logs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _lengths, _validate
+from . import _lengths, _validate, devices
 from ._validate import Array
 from .layers import Embedding, Input, Layer
 from .layers.base import Shape, fits, sample_shape, sizes_text
@@ -56,6 +56,7 @@ class Sequential:
             raise TypeError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
         self.layers: list[Layer] = []
         self.metadata: dict[str, Any] = {}
+        self._gpu: Any = None  # the backend, for a model that is on one
         self.stop_training = False
         self._input_shape: Shape | None = None
         self._fitted: tuple[Any, ...] = (None,)  # what is known to fit: see `_fits`
@@ -72,6 +73,7 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out memory that only serves speed."""
+        self._only_on_the_cpu("copied or pickled")
         return {**self.__dict__, "_predictors": []}
 
     # --- building ---
@@ -107,6 +109,8 @@ class Sequential:
             raise ValueError("an Embedding takes whole numbers, and so only the data: it must be the first layer")
         if layer.name is not None and any(other.name == layer.name for other in self.layers):
             raise ValueError(f"the model has a layer named {layer.name} already: names must differ")
+        if self._gpu is not None:
+            self._gpu.check([layer])
         first = not self.layers and self._input_shape is None
         shape = (layer.input_shape or layer.built_for) if first else self.output_shape
         if shape is not None:
@@ -116,6 +120,7 @@ class Sequential:
         if layer.name is None:
             layer.name = self._free_name(type(layer).__name__.lower())
         self.layers.append(layer)
+        self._settle()
 
     def _free_name(self, base: str) -> str:
         taken = {layer.name for layer in self.layers}
@@ -140,6 +145,7 @@ class Sequential:
         for layer in self.layers:
             layer.build(output, self.dtype)
             output = layer.output_shape(output)
+        self._settle()
         self._fitted = shape, list(self.layers), self._traits(), output  # the last is the shape of an output
 
     def _fits(self, shape: Shape) -> bool:
@@ -206,6 +212,62 @@ class Sequential:
     def x_dtype(self) -> np.dtype[Any]:
         """The dtype of data as the first layer reads it."""
         return self.layers[0].x_dtype(self.dtype)
+
+    # --- devices ---
+
+    @property
+    def device(self) -> str:
+        """Where the model is and computes: "cpu" or "cuda"."""
+        return "cpu" if self._gpu is None else "cuda"
+
+    def to(self, device: str, stream: Any = None) -> "Sequential":
+        """Bring the model, with what its optimiser keeps, to a device, and return it; data follows batch by batch.
+
+        On a GPU `fit` copies its samples there once, or each batch where they take more than half of its free memory;
+        `predict` takes NumPy arrays there and its results back. Weights come back by `get_weights`, `save` and
+        ``to("cpu")``, which everything else needs that looks into a model: `jit`, `stream`, `trace`, copies.
+
+        Parameters
+        ----------
+        device : "cpu", "cuda" or "auto"
+            The latter takes a GPU if there is one that can be used.
+        stream : optional
+            A CUDA stream for all work on the GPU: its address, or a stream of CuPy, PyTorch or numba-cuda. One of the
+            model's own if left out.
+
+        Raises
+        ------
+        DeviceError
+            If there is no such device, or it cannot do what a layer is asked for: the message says what is missing.
+        """
+        device = devices.choose(device)
+        if device == self.device and stream is None:
+            return self
+        gpu = None
+        if device == "cuda":
+            from .backend.cuda import open_device
+
+            gpu = open_device(stream)
+            gpu.check(self.layers)
+        before, self._gpu, self._predictors = self._gpu, gpu, []
+        if before is not None:
+            before.synchronize()
+        try:
+            self.backend.place(self.layers)
+        except BaseException:
+            self._gpu = before
+            raise
+        return self
+
+    def _only_on_the_cpu(self, what: str) -> None:
+        if self._gpu is not None:
+            raise devices.DeviceError(f"a model on a GPU cannot be {what}: call its to('cpu') before")
+
+    def _settle(self) -> None:
+        """Let parameters that were made follow the others to a GPU."""
+        parameters = [parameter for layer in self.layers for parameter in layer.parameters.values()]
+        if self._gpu is not None and any(isinstance(parameter, np.ndarray) for parameter in parameters):
+            self._gpu.place(self.layers)
 
     # --- weights ---
 
@@ -393,9 +455,16 @@ class Sequential:
             kept = self._predictors.pop()
         except IndexError:
             kept = None
-        if kept is not None and kept.layers == self.layers and kept.traits == traits:
+        if kept is not None and (kept.layers, kept.traits, kept.backend) == (self.layers, traits, self.backend):
             return kept
-        return Predictor(list(self.layers), traits, self.dtype, self.x_dtype)
+        return Predictor(list(self.layers), traits, self.dtype, self.x_dtype, self.backend)
+
+    @property
+    def backend(self) -> Any:
+        """What computes: `numlstm.backend`, or its like for a GPU."""
+        from . import backend
+
+        return backend if self._gpu is None else self._gpu
 
     def _traits(self) -> list[Any]:
         return [layer.traits(layer) for layer in self.layers]
@@ -448,6 +517,7 @@ class Sequential:
         """
         from . import jitting
 
+        self._only_on_the_cpu("made a function of its steps")
         return jitting.jit(self, device, sequences)
 
     def stream(self, batch: int = 1) -> "Stream":
@@ -475,6 +545,7 @@ class Sequential:
         """
         from .streaming import Stream
 
+        self._only_on_the_cpu("run as a stream")
         return Stream(self, batch)
 
     # --- what goes on inside ---
@@ -506,6 +577,7 @@ class Sequential:
         """
         from . import inspection
 
+        self._only_on_the_cpu("traced")
         array, ends = _lengths.read(self, "x", x, lengths)
         return inspection.trace(self.layers, array, self.dtype, ends)
 
@@ -535,6 +607,7 @@ class Sequential:
         """
         from . import inspection
 
+        self._only_on_the_cpu("looked into")
         array, ends = _lengths.read(self, "x", x, None)
         if ends is not None and (ends < array.shape[1]).any():
             raise ValueError("x must be sequences of one length: lags are counted from the last step")

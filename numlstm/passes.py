@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _lengths, _random, backend
+from . import _random
 from ._validate import Array
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Run:
         raise NotImplementedError
 
     def last_states(self) -> tuple[Array, ...]:
-        """Return copies of the states that the last pass ended with, of a layer that has some."""
+        """Return the states that the last pass ended with, of a layer that has some, in memory that the next overwrites."""
         return ()
 
     def traces(self) -> dict[str, dict[str, Array]]:
@@ -56,12 +56,12 @@ class RecurrentRun(Run):
     """
 
     def __init__(self, layer: "layers.Recurrent", setting: "Setting") -> None:
-        shape, dtype, take, training, first, ragged = setting
+        shape, dtype, take, training, first, ragged, backend = setting
         batch, steps, features = shape
-        self._layer = layer
+        self._layer, self._backend = layer, backend
         self.states: tuple[Array, ...] | None = None
-        without = np.zeros(0 if layer.use_bias else layer.bias_size, dtype)
-        self._zeros = lambda size, _: without[:size]
+        without, none = backend.zeros(0 if layer.use_bias else layer.bias_size, dtype), backend.zeros(0, dtype)
+        self._zeros = lambda size, _: without if size else none
         kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
         self._packed = backend.Weights(kind, features, layer.units, dtype, take)
@@ -85,7 +85,7 @@ class RecurrentRun(Run):
             self._packed.prepare_backward(self._sweep.summing, inputs_gradient=not first)
             self._dx = take((batch, steps, 0 if first else features), dtype)
             self._turned = take(self._dx.shape, dtype) if layer.go_backwards else None
-            self._db = without.copy()
+            self._db = backend.zeros(without.shape, dtype)
             self._no_others = (None,) * (layer.spec.states - 1)  # gradients of other last states than h
 
     def load(self) -> None:
@@ -96,26 +96,26 @@ class RecurrentRun(Run):
         self._lengths = lengths
         if self._own_x is not None:
             if self._layer.go_backwards:
-                _lengths.turn(x, lengths, self._own_x)
+                self._backend.turn(x, lengths, self._own_x)
                 x = self._own_x
             if self._drops:
                 self._key = key
-                backend.drop(key, self._layer.dropout, x, self._own_x)
+                self._backend.drop(key, self._layer.dropout, x, self._own_x)
         self._x = x if self._own_x is None else self._own_x
         states = self.states
         if states is None and self._layer.stateful:
-            states = self._layer.states_for(len(x), x.dtype)
+            states = self._layer.states_for(len(x), x.dtype, self._backend.zeros)
         self._first = None
         if states is not None:
             self._first = self._given
-            _copy(states, self._given)
+            self._copy(states, self._given)
         if self._cell.options is not None:
             self._new_masks(key)
         self._sweep.forward(self._cell, self._x, self._first, self._steps, self._last, lengths)
         if lengths is not None and self.y is self._steps:
-            _lengths.clear(self.y, lengths)
+            self._backend.clear(self.y, lengths)
         if states is not None:
-            _copy(self._last, states)
+            self._copy(self._last, states)
         return self.y
 
     def _new_masks(self, key: int) -> None:
@@ -123,12 +123,12 @@ class RecurrentRun(Run):
         if any(self._layer.zoneouts) and options.key.size:
             options.key[0] = _random.stream_key(key, 3, self.piece)  # its masks differ from step to step
         if self._masks:
-            options.mask[...] = 1
+            self._backend.fill(options.mask, 1)
             mask = options.mask[:, np.newaxis]
-            backend.drop(_random.stream_key(key, 2), self._layer.recurrent_dropout, mask, mask)
+            self._backend.drop(_random.stream_key(key, 2), self._layer.recurrent_dropout, mask, mask)
 
     def last_states(self) -> tuple[Array, ...]:
-        return tuple(state.copy() for state in self._last)
+        return self._last
 
     def traces(self) -> dict[str, dict[str, Array]]:
         assert self._steps is not None
@@ -142,8 +142,8 @@ class RecurrentRun(Run):
             return found[:, ::-1] if backwards else found
         out = found.copy()
         if backwards:
-            _lengths.turn(found, self._lengths, out)
-        _lengths.clear(out, self._lengths)
+            self._backend.turn(found, self._lengths, out)
+        self._backend.clear(out, self._lengths)
         return out
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
@@ -154,19 +154,18 @@ class RecurrentRun(Run):
         if self._dx.shape[2] == 0:
             return None
         if self._drops:
-            backend.drop(self._key, self._layer.dropout, self._dx, self._dx)
+            self._backend.drop(self._key, self._layer.dropout, self._dx, self._dx)
         dx = self._dx
         if self._turned is not None:
-            _lengths.turn(dx, self._lengths, self._turned)
+            self._backend.turn(dx, self._lengths, self._turned)
             dx = self._turned
         if self._lengths is not None:
-            _lengths.clear(dx, self._lengths)
+            self._backend.clear(dx, self._lengths)
         return dx
 
-
-def _copy(states: Sequence[Array], to: Sequence[Array]) -> None:
-    for source, place in zip(states, to, strict=True):
-        place[...] = source
+    def _copy(self, states: Sequence[Array], to: Sequence[Array]) -> None:
+        for source, place in zip(states, to, strict=True):
+            self._backend.copy(source, place)
 
 
 class BidirectionalRun(Run):
@@ -176,8 +175,8 @@ class BidirectionalRun(Run):
     """
 
     def __init__(self, layer: "layers.Bidirectional", setting: "Setting") -> None:
-        _, dtype, take, training, _, ragged = setting
-        self._layer = layer
+        _, dtype, take, training, _, ragged, backend = setting
+        self._layer, self._backend = layer, backend
         forward, backward = (direction.begin(setting) for direction in (layer.forward_layer, layer.backward_layer))
         self.runs, single = (forward, backward), forward.y.shape
         if layer.merge_mode is not None:
@@ -185,7 +184,8 @@ class BidirectionalRun(Run):
             if training:
                 self._dy = [take(run.y.shape, dtype) for run in self.runs]
         self._lengths: Array | None = None
-        self._aligned = take(backward.y.shape, dtype) if ragged and layer.return_sequences else None
+        copied = ragged or not backend.VIEWS
+        self._aligned = take(backward.y.shape, dtype) if copied and layer.return_sequences else None
 
     def load(self) -> None:
         for run in self.runs:
@@ -194,11 +194,11 @@ class BidirectionalRun(Run):
     def _turned(self, array: Array) -> Array:
         """Return memory for outputs of the backward layer, or their gradient, in the order of the forward layer's.
 
-        A view, or where lengths differ the memory `_aligned`, to and from which `_lengths.turn` copies.
+        A view, or where lengths differ the memory `_aligned`, to and from which `turn` copies.
         """
         if not self._layer.return_sequences:
             return array
-        if self._lengths is None:
+        if self._lengths is None and self._backend.VIEWS:
             return array[:, ::-1]
         assert self._aligned is not None
         return self._aligned
@@ -210,23 +210,15 @@ class BidirectionalRun(Run):
         self._lengths = lengths
         first, second = forward.forward(x, key, lengths), backward.forward(x, other, lengths)
         turned = self._turned(second)
-        if lengths is not None and turned is self._aligned:
-            _lengths.turn(second, lengths, turned)
-            _lengths.clear(turned, lengths)
+        if turned is self._aligned:
+            self._backend.turn(second, lengths, turned)
+            if lengths is not None:
+                self._backend.clear(turned, lengths)
         return first, turned
 
     def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
-        mode = self._layer.merge_mode
-        forward, backward = self._outputs = self.both(x, key, lengths)
-        if mode == "concat":
-            cut = forward.shape[-1]
-            self.y[..., :cut], self.y[..., cut:] = forward, backward
-        elif mode == "mul":
-            np.multiply(forward, backward, out=self.y)
-        else:
-            np.add(forward, backward, out=self.y)
-            if mode == "ave":
-                self.y /= 2
+        self._outputs = self.both(x, key, lengths)
+        self._backend.merge(self._layer.merge_mode, *self._outputs, self.y)
         return self.y
 
     def last_states(self) -> tuple[Array, ...]:
@@ -236,23 +228,14 @@ class BidirectionalRun(Run):
         return {name: run.traces()[""] for name, run in zip(("forward", "backward"), self.runs, strict=True)}
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
-        mode, (forward, backward) = self._layer.merge_mode, self._outputs
-        to_forward, to_backward = self._dy[0], self._turned(self._dy[1])
-        if mode == "concat":
-            cut = forward.shape[-1]
-            to_forward[...], to_backward[...] = dy[..., :cut], dy[..., cut:]
-        elif mode == "mul":
-            np.multiply(dy, backward, out=to_forward)
-            np.multiply(dy, forward, out=to_backward)
-        else:
-            np.divide(dy, 2 if mode == "ave" else 1, out=to_forward)
-            to_backward[...] = to_forward
+        to_backward = self._turned(self._dy[1])
+        self._backend.unmerge(self._layer.merge_mode, dy, self._outputs, (self._dy[0], to_backward))
         if to_backward is self._aligned:
-            _lengths.turn(to_backward, self._lengths, self._dy[1])
+            self._backend.turn(to_backward, self._lengths, self._dy[1])
         dx, other = (
             run.backward(upstream, own, add)
             for run, upstream, own in zip(self.runs, self._dy, self._layer.parted(gradients), strict=True)
         )
         if dx is not None and other is not None:
-            dx += other
+            self._backend.add(dx, other)
         return dx

@@ -118,7 +118,7 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the memory of training, which refers to the weights in place: a copy has other ones."""
-        slots = self._slots if self._step is None else self._step.slots
+        slots = self._slots if self._step is None else self._step.updates.kept()
         return {**self.__dict__, "_step": None, "_slots": slots, "_waiting": 0, "_active": []}
 
     def _data(self, x: Any, y: Any, weights: Any, lengths: Any = None, whole: bool = False) -> Data:
@@ -209,6 +209,7 @@ class Trainer:
         elif fraction:
             data, validation = split(data, fraction)
         step = self._ready()
+        data, validation = step.feed.place(data), None if validation is None else step.feed.place(validation)
         if initial_epoch is not None:
             self.epoch = _validate.whole("initial_epoch", initial_epoch, 0)
         elif not self.resumed:
@@ -254,12 +255,12 @@ class Trainer:
         epoch = self.epoch
         self._call("on_epoch_begin", epoch)
         bar.epoch(epoch)
-        meter = Meter(self.metrics)
+        meter = step.meter()
         watched = [c for c in self._active if _watches_batches(c)]
         for number, rows in enumerate(batches):
             for callback in watched:
                 callback.on_train_batch_begin(number)
-            self._learn(step, step.gather(data, rows), meter)
+            self._learn(step, step.feed.gather(data, rows), meter)
             bar.advance(len(rows), meter)
             for callback in watched:
                 callback.on_train_batch_end(number, meter.logs())
@@ -279,14 +280,17 @@ class Trainer:
         x, y, sample_weight, lengths : as for `fit`
         """
         data = self._data(x, y, sample_weight, lengths, whole=True)
-        meter = Meter(self.metrics)
-        self._learn(self._ready(), data, meter)
+        step = self._ready()
+        meter = step.meter()
+        self._learn(step, step.feed.place(data), meter)
         return meter.loss()
 
     def _ready(self) -> "Step":
         """Return the memory of training, made at first use."""
         if self._step is not None and self._step.layers != tuple(self.model.layers):
             self.begin_anew()
+        if self._step is not None and self._step.backend is not self.model.backend:  # what the optimiser keeps comes along
+            self._slots, self._step = self._step.updates.kept(), None
         if self._step is None:
             from ._step import Step
             from .backend import SLOTS
@@ -301,8 +305,8 @@ class Trainer:
                 )
             slots = SLOTS[type(self.optimizer.rule(0))]
             self._step = Step(self.model, self.loss, self.metrics, slots, self.seed)
-            for mine, kept in zip(self._step.slots, self._slots or (), strict=False):
-                mine[...] = kept
+            if self._slots is not None:
+                self._step.updates.take(self._slots)
             self._slots = None
         return self._step
 
@@ -327,7 +331,7 @@ class Trainer:
     def _flush(self, step: "Step") -> None:
         """Update the parameters by the gradients that wait."""
         if self._waiting:
-            step.update(self.optimizer.rule(self.updates), 1 / self._waiting, *self._clip)
+            step.updates.apply(self.optimizer.rule(self.updates), 1 / self._waiting, *self._clip)
             self.updates += 1
             self._waiting = 0
 
@@ -345,16 +349,17 @@ class Trainer:
         x, y, sample_weight, lengths : as for `fit`
         """
         data = self._data(x, y, sample_weight, lengths)
-        return self._measure(self._ready(), data, _batch_size(batch_size))
+        step = self._ready()
+        return self._measure(step, step.feed.place(data), _batch_size(batch_size))
 
     def _measure(self, step: "Step", data: Data, size: int) -> Logs:
-        meter = Meter(self.metrics)
+        meter = step.meter()
         with step.lock:
             states = [layer.states for layer in self.model.layers]
             self.model.reset_states()
             try:
                 for start in range(0, len(data.x), size):
-                    step.measure(step.part(data, start, start + size), meter)
+                    step.measure(step.feed.part(data, start, start + size), meter)
             finally:
                 for layer, kept in zip(self.model.layers, states, strict=True):
                     layer.states = kept

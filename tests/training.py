@@ -3,7 +3,6 @@
 import numpy as np
 
 from numlstm import Sequential, Trainer
-from numlstm.metrics import Meter
 
 DRAW = 3  # numbers the masks of dropout, so that each pass has the same
 STEP = 1e-5  # of the differences, whose error is about STEP**2 + eps / STEP, some 1e-10, of the largest gradient
@@ -21,13 +20,13 @@ class Problem:
 
     def loss(self):
         """Return the loss with dropout at work, after a pass that leaves its gradient in `gradient`."""
-        meter = Meter(())
+        meter = self._step.meter()
         self._step.learn(self.data, DRAW, False, meter)
         return meter.loss()
 
     def gradient(self):
         self.loss()
-        return self._step.gradient.copy()
+        return self._step.updates.gradient.copy()
 
     def differences(self):
         return np.concatenate([central_differences(self.loss, parameter) for parameter in self.parameters])

@@ -38,7 +38,7 @@ def loss(kind, classes: bool):
         steps = rows // max(1, lengths.shape[0])
         if lengths.shape[0] > 0 and r % steps >= load(lengths, r // steps):
             store(values, r, np.float64(0))
-            for c in range(columns):
+            for c in range(columns if gradient.shape[0] > 0 else 0):
                 gradient[r, c] = 0
         else:
             weight = np.float64(load(weights, r)) if weights.shape[0] > 0 else 1.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from numlstm.kernels.activations import SOFTMAX
 
-from . import elementwise, losses, updates
+from . import elementwise, losses, moves, updates
 from .elementwise import THREADS
 
 _kernel = functools.cache(lambda make, *options: make(*options))
@@ -67,6 +67,31 @@ def sum_of_squares(stream: Any, gradient: Any, sums: Any) -> None:
 def clip(stream: Any, square: Any, limit: float, factor: Any) -> None:
     """Shrink `factor` (1,) so that a gradient whose squares' sum is `square` (1,), times it, has no greater norm."""
     _launch(stream, _kernel(updates.clip), 1, square, limit, factor)
+
+
+def fill(stream: Any, array: Any, value: float) -> None:
+    _launch(stream, _kernel(moves.fill, array.dtype.type), array.size, array, value)
+
+
+def copy_rows(stream: Any, source: tuple[Any, int, int], target: tuple[Any, int, int], rows: int, columns: int) -> None:
+    """Copy rows of so many columns; source, target : an array (V,), where the first row begins, and how far the next is."""
+    _launch(stream, _kernel(moves.copy_rows), rows * columns, *source, *target, rows, columns)
+
+
+def steps(stream: Any, array: Any, starts: Any, counts: Any, backwards: bool, out: Any) -> None:
+    _launch(stream, _kernel(moves.steps, out.dtype.type), out.size, array, starts, counts, backwards, out)
+
+
+def combine(stream: Any, kind: int, a: Any, b: Any, y: Any) -> None:
+    _launch(stream, _kernel(moves.combine, y.dtype.type), y.size, kind, a, b, y)
+
+
+def scale(stream: Any, array: Any, factor: Any) -> None:
+    _launch(stream, _kernel(moves.scale), array.size, array, factor)
+
+
+def add_total(stream: Any, sums: Any, totals: Any, k: int) -> None:
+    _launch(stream, _kernel(moves.add_total), 1, sums, totals, k)
 
 
 def update(stream: Any, rule: Any, parameters: Any, gradient: Any, slots: Any, factor: Any, bound: float) -> None:

@@ -122,7 +122,8 @@ class _Products:
 
     def _gradients(self, cell: Any, layer: Layer, inner: Gradients, outer: WeightGradients, add: bool) -> None:
         batch, steps, inputs = layer.x.shape
-        self._launch("input_gradient", self._tiles(batch * steps, inputs), cell, layer, inner)
+        if inner.dx.shape[2]:
+            self._launch("input_gradient", self._tiles(batch * steps, inputs), cell, layer, inner)
         parts, slots, units, columns = outer.sums.shape
         self._launch("weight_products", (*self._tiles(slots * units, columns), parts), cell.options, layer, outer)
         self._launch("weight_sums", (_blocks(slots * units * columns, THREADS),), outer, add)

@@ -31,12 +31,12 @@ def run_loss(
     """Return the sum of a loss over rows; write `scale` times its gradient.
 
     prediction, gradient : (R, C), the latter (0, C) to leave it out; labels : (R, C), or (R,) classes
-    weights : (R,) or (0,); lengths : (N,) of sequences of R / N rows, those past them do not count; None if all do
+    weights : of R rows, or of none; lengths : (N,) of sequences of R / N rows, those past them do not count; None if all do
     values : (R,) float64, workspace
     """
     run = elementwise(prediction.shape[0], 4 * prediction.size, prediction.dtype)
     lengths = _ALL if lengths is None else lengths
-    return float(parallel.loss(run, loss, prediction, labels, weights, lengths, scale, gradient, values))
+    return float(parallel.loss(run, loss, prediction, labels, weights.reshape(-1), lengths, scale, gradient, values))
 
 
 class Updates:
@@ -61,14 +61,36 @@ class Updates:
         self._factors = np.empty(len(parts))
         self._vectors = -(-bounds[-1] // target.lanes(dtype))
 
-    def apply(self, rule: Any, scale: float, each_norm: float | None, bound: float) -> None:
-        """Move the parameters by a step against their gradients times `scale`, limited each to a norm, and to `bound`."""
+    def kept(self) -> list[Array]:
+        """Return what the rule keeps of each parameter, (S, p)."""
+        return self.slots
+
+    def take(self, kept: Sequence[Array]) -> None:
+        """Take up what `kept` returned."""
+        for mine, other in zip(self.slots, kept, strict=True):
+            mine[...] = other
+
+    def waiting(self) -> Array:
+        """Return the gradient (P,) of all parameters."""
+        return self.gradient
+
+    def wait(self, gradient: Array) -> None:
+        """Take up what `waiting` returned."""
+        self.gradient[...] = gradient
+
+    def apply(self, rule: Any, scale: float, limit: float | None, each_limit: float | None, bound: float | None) -> None:
+        """Move the parameters by a step against their gradients times `scale`.
+
+        limit, each_limit, bound : to which the norm of all is limited before, that of each one, and their elements
+        """
+        if limit is not None:
+            scale *= shrink(norm(self.gradient) * scale, limit)
         self._factors.fill(scale)
-        if each_norm is not None:
+        if each_limit is not None:
             for k, gradient in enumerate(self.gradients):
-                self._factors[k] *= shrink(norm(gradient) * scale, each_norm)
+                self._factors[k] *= shrink(norm(gradient) * scale, each_limit)
         run = elementwise(self._vectors, self.gradient.size, self.gradient.dtype)
-        parallel.update(run, rule, self._table, self.gradient, self._slots, self._factors, bound)
+        parallel.update(run, rule, self._table, self.gradient, self._slots, self._factors, bound or 0.0)
 
 
 def shrink(norm: float, limit: float) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from numlstm import _lengths, _random, _registry, _validate, initializers
+from numlstm import _lengths, _random, _registry, _validate, devices, initializers
 from numlstm._validate import Array
 from numlstm._workspace import Take, aligned_empty
 from numlstm.initializers import Initializer
@@ -23,7 +23,7 @@ class Setting(NamedTuple):
 
     shape, dtype : of batches (N, ..) of x; take : where memory comes from
     training : whether there will be backward passes; first : whether nobody wants the gradient of x
-    ragged : whether sequences may differ in length
+    ragged : whether sequences may differ in length; backend : what computes, `numlstm.backend` or one for a GPU
     """
 
     shape: tuple[int, ...]
@@ -32,6 +32,7 @@ class Setting(NamedTuple):
     training: bool
     first: bool
     ragged: bool
+    backend: Any
 
 
 class Layer:
@@ -140,7 +141,7 @@ class Layer:
 
     def get_weights(self) -> list[Array]:
         """Return copies of the parameters in Keras' layout and order: matrices as (inputs, outputs), gates i, f, c, o."""
-        return [self.to_keras(name, parameter) for name, parameter in self.parameters.items()]
+        return [self.to_keras(name, devices.host(parameter)) for name, parameter in self.parameters.items()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Set the parameters from arrays in Keras' layout and order.
@@ -160,7 +161,7 @@ class Layer:
             wanted, came = [a.shape for a in current], [a.shape for a in arrays]
             raise ValueError(f"layer {label}: weights must have the shapes {wanted}, not {came}")
         for (name, parameter), value in zip(self.parameters.items(), arrays, strict=True):
-            parameter[...] = self.from_keras(name, value)
+            devices.write(parameter, self.from_keras(name, value))
 
     def to_keras(self, name: str, value: Array) -> Array:
         """Return a copy of a parameter in Keras' layout."""
@@ -173,6 +174,9 @@ class Layer:
     def reset_states(self) -> None:
         """Let the next batch, of any size, begin with zeros, if the layer is stateful."""
         self.states = None
+
+    def regroup(self) -> None:
+        """Hand `parameters` on to layers within this one, after they were replaced."""
 
     # --- calling a layer on arrays ---
 
@@ -187,6 +191,10 @@ class Layer:
 
     def _begin_once(self, x: Any, training: bool, lengths: Any = None) -> "tuple[Run, Array, Array | None]":
         dtype = next((p.dtype for p in self.parameters.values()), np.dtype(np.float32))
+        if not all(isinstance(parameter, np.ndarray) for parameter in self.parameters.values()):
+            raise devices.DeviceError(
+                f"layer {self.name} is on a GPU, where only whole models run: call predict of the model, or its to('cpu')"
+            )
         array = self.cast(x, dtype)
         if 0 in array.shape[1:]:
             raise ValueError(f"x must have at least one step and one feature, not shape {array.shape}")
@@ -197,7 +205,9 @@ class Layer:
         ends = self.lengths_in("x", array, given)
         if ends is not None:
             array = _lengths.cleared(array, ends)
-        run = self.begin(Setting(array.shape, dtype, aligned_empty, training, True, ends is not None))
+        from numlstm import backend
+
+        run = self.begin(Setting(array.shape, dtype, aligned_empty, training, True, ends is not None, backend))
         run.load()
         return run, array, ends
 

@@ -126,6 +126,10 @@ class Bidirectional(Layer):
             layer.adopt(input_shape, dtype, own)
         self._take_over(input_shape)
 
+    def regroup(self) -> None:
+        for layer, own in zip(self._directions, self.parted(self.parameters), strict=True):
+            layer.parameters = own
+
     def _take_over(self, input_shape: Shape) -> None:
         self.parameters = _joined(*(layer.parameters for layer in self._directions))
         self.built_for = self.built_for or input_shape
@@ -192,7 +196,7 @@ class Bidirectional(Layer):
             y = [np.ascontiguousarray(output) for output in run.both(array, key, ends)]
         else:
             y = [run.forward(array, key, ends)]
-        outputs = [*y, *run.last_states()] if self.return_state else y
+        outputs = [*y, *(state.copy() for state in run.last_states())] if self.return_state else y
         return outputs if len(outputs) > 1 else outputs[0]
 
     def _set_states(self, run: "BidirectionalRun", states: Any, x: Array) -> None:

@@ -122,14 +122,14 @@ class Recurrent(Layer):
         layer.stateful, layer.recompute = False, None
         return layer
 
-    def new_states(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+    def new_states(self, batch: int, dtype: np.dtype[Any], zeros: Any) -> tuple[Array, ...]:
         """Return states of zeros, (N, H) each."""
-        return tuple(np.zeros((batch, self.units), dtype) for _ in range(self.spec.states))
+        return tuple(zeros((batch, self.units), dtype) for _ in range(self.spec.states))
 
-    def states_for(self, batch: int, dtype: np.dtype[Any]) -> tuple[Array, ...]:
-        """Return the states of a stateful layer, (N, H) each, which passes change in place."""
+    def states_for(self, batch: int, dtype: np.dtype[Any], zeros: Any) -> tuple[Array, ...]:
+        """Return the states of a stateful layer, (N, H) each, which passes change in place; `zeros` makes the first."""
         if self.states is None:
-            self.states = self.new_states(batch, dtype)
+            self.states = self.new_states(batch, dtype, zeros)
         was = len(self.states[0])
         if was != batch:
             kind = type(self).__name__
@@ -154,7 +154,7 @@ class Recurrent(Layer):
             run.states = self._checked_states(initial_state, array)
             self.states = run.states if self.stateful else None
         y = run.forward(array, _random.new_seed() if training else 0, ends)
-        return [y, *run.last_states()] if self.return_state else y
+        return [y, *(state.copy() for state in run.last_states())] if self.return_state else y
 
     def _checked_states(self, states: Any, x: Array) -> tuple[Array, ...]:
         count = self.spec.states

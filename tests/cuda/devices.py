@@ -22,6 +22,7 @@ class Simulator:
     """The kernels over simulator.py in the place of their machine; arrays are NumPy's."""
 
     def __init__(self):
+        import simulated_memory
         import simulator
 
         before = _modules()
@@ -32,6 +33,7 @@ class Simulator:
             sys.modules[f"{_PACKAGE}.machine"] = simulator
             vars(self).update(_parts())
             self.cuda = simulator.cuda
+            self.memory = simulated_memory
         finally:
             for name in _modules():
                 del sys.modules[name]

@@ -22,7 +22,7 @@ from numba.cuda.cudadrv import driver
 from numlstm.kernels import losses as cpu_losses
 from numlstm.kernels import options
 from numlstm.kernels import updates as rules
-from numlstm.kernels.cuda import elementwise, losses, recurrent, step, updates
+from numlstm.kernels.cuda import elementwise, losses, moves, recurrent, step, updates
 from numlstm.kernels.cuda.tensor import FORMATS
 
 from numlstm import cells as specs
@@ -152,6 +152,12 @@ def of_operations(dtype):
         "scatter": (elementwise.scatter(), (indices, matrix, matrix)),
         "activate": (elementwise.activate(scalar), (whole, matrix, matrix)),
         "differentiate": (elementwise.differentiate(scalar), (whole, matrix, matrix, matrix)),
+        "fill": (moves.fill(scalar), (vector, double)),
+        "copy_rows": (moves.copy_rows(), (*[vector, whole, whole] * 2, whole, whole)),
+        "steps": (moves.steps(scalar), (cube, indices, indices, types.boolean, cube)),
+        "combine": (moves.combine(scalar), (whole, vector, vector, vector)),
+        "scale": (moves.scale(), (vector, numbers)),
+        "add_total": (moves.add_total(), (numbers, numbers, whole)),
         "sums": (updates.sums(False), (vector, numbers)),
         "squares": (updates.sums(True), (vector, numbers)),
         "clip": (updates.clip(), (numbers, double, numbers)),

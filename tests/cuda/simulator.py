@@ -271,6 +271,7 @@ class _Users:
 
 def _seen_by_kernel(argument, seen):
     """Return an argument as a kernel gets it; the same array is the same memory wherever it stands."""
+    argument = getattr(argument, "held", argument)  # of an array as the host sees it
     if isinstance(argument, tuple):
         return getattr(argument, "_make", tuple)(_seen_by_kernel(item, seen) for item in argument)
     if isinstance(argument, np.ndarray):

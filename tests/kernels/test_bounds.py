@@ -82,15 +82,17 @@ print("done")
 """
 
 WHOLE_MODEL = """
-from numlstm import Dense, Dropout, Embedding, LSTM, Sequential, Trainer, _step, layers
-from numlstm.backend import training
+from numlstm import Dense, Dropout, Embedding, LSTM, Sequential, Trainer, backend, layers
+from numlstm.backend import feed, training
 
 class GuardedArena:
     taken = nbytes = 0
     def restart(self): pass
     def take(self, shape, dtype): return guarded(shape, dtype)
 
-places = [(_step, "np"), (training, "np"), (_step, "Arena"), *((m, "aligned_empty") for m in (_step, training, layers.base))]
+places = [
+    (feed, "np"), (training, "np"), (backend, "Arena"), *((m, "aligned_empty") for m in (feed, training, layers.base))
+]
 guards = [Guarded(), Guarded(), GuardedArena, guarded, guarded, guarded]
 before = [getattr(*place) for place in places]
 

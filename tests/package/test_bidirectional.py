@@ -10,7 +10,20 @@ import reference
 from support import assert_same_bits
 
 import numlstm
-from numlstm import GRU, LSTM, SLSTM, Bidirectional, Dense, Dropout, FileFormatError, Sequential, SimpleRNN, Trainer, files
+from numlstm import (
+    GRU,
+    LSTM,
+    SLSTM,
+    Bidirectional,
+    Dense,
+    Dropout,
+    FileFormatError,
+    Sequential,
+    SimpleRNN,
+    Trainer,
+    backend,
+    files,
+)
 from numlstm._workspace import aligned_empty
 from numlstm.layers.base import Setting
 from numlstm.utils import set_random_seed
@@ -59,7 +72,7 @@ def test_outputs_states_and_gradients_are_the_textbooks(rng, name, merge_mode, s
     for got, want in zip(states, [*runs[0].states, *runs[1].states], strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-14)
 
-    run = layer.begin(Setting(x.shape, FLOAT, aligned_empty, True, False, False))
+    run = layer.begin(Setting(x.shape, FLOAT, aligned_empty, True, False, False, backend))
     run.load()
     gradients = {name: np.empty_like(value) for name, value in layer.parameters.items()}
     dy = rng.standard_normal(run.forward(x, 0).shape)

@@ -13,7 +13,6 @@ from training import Problem
 from numlstm import LSTM, Bidirectional, Dense, Dropout, Embedding, Input, Sequential, Trainer, _step
 from numlstm._samples import Data
 from numlstm.callbacks import Callback
-from numlstm.metrics import Meter
 from numlstm.optimizers import SGD, Adam, schedules
 from numlstm.utils import set_random_seed
 
@@ -381,7 +380,7 @@ def test_a_dropout_layer_has_other_masks_in_each_piece():
     for piece in (0, 1):
         step = Trainer(model, seed=3)._ready()
         data = Data(np.ones((9, 4, 40), np.float32), np.zeros((9, 4, 1), np.float32), np.zeros((9, 0), np.float32))
-        step.learn(data, 0, False, Meter(()), piece)
+        step.learn(data, 0, False, step.meter(), piece)
         masks.append(step._shapes[data.x.shape, True, False].plan.runs[1].y == 0)
     assert 0.2 < masks[0].mean() < 0.8
     assert (masks[0] != masks[1]).any()

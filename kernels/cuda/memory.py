@@ -1,0 +1,56 @@
+"""The GPU's memory and streams, as the host sees them: all else that this package knows of Numba's CUDA target.
+
+Another module in the place of this one and of `machine` runs everything elsewhere, as the tests do where there is no GPU.
+"""
+
+from math import prod
+
+from numba import cuda
+from numba.cuda.cudadrv.devicearray import DeviceNDArray
+from numba.cuda.cudadrv.driver import CudaAPIError
+
+
+class OutOfMemory(Exception):
+    """The GPU has not as much memory left as is asked for."""
+
+
+def empty(shape, dtype, stream):
+    """Return a C-contiguous array on the GPU; copies between it and the host go through the stream."""
+    try:
+        return cuda.device_array(shape, dtype, stream=stream)
+    except CudaAPIError as error:
+        if "OUT_OF_MEMORY" not in str(error):
+            raise
+        raise OutOfMemory(str(error)) from error
+
+
+def carve(block, start, shape, dtype, stream):
+    """Return an array, not empty, in a block of bytes, from byte `start` on."""
+    strides = tuple(dtype.itemsize * prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    memory = block.gpu_data.view(start, start + prod(shape) * dtype.itemsize)
+    return DeviceNDArray(shape, strides, dtype, stream=stream, gpu_data=memory)
+
+
+def adopt(array):
+    """Return an array of another library's, with a CUDA Array Interface, without a copy, and wait for its stream."""
+    return cuda.as_cuda_array(array)
+
+
+def free_memory():
+    """Return how many bytes are free."""
+    return cuda.current_context().get_memory_info().free
+
+
+def pinned(shape, dtype):
+    """Return an array on the host that copies to the GPU read while the host goes on."""
+    return cuda.pinned_array(shape, dtype)
+
+
+def event():
+    """Return an event: ``record(stream)``, and then ``synchronize()`` waits for all that the stream had to do before."""
+    return cuda.event(timing=False)
+
+
+def stream(address=None):
+    """Return a stream, of this address if it is somebody else's."""
+    return cuda.stream() if address is None else cuda.external_stream(address)

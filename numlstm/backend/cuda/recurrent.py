@@ -1,0 +1,123 @@
+"""The recurrent layers' passes over a batch on a GPU: what `numlstm.backend.recurrent` is for the CPU."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numlstm._workspace import Take
+from numlstm.backend.weights import Kind
+
+if TYPE_CHECKING:
+    from .device import Cuda, DeviceArray
+
+
+class Cell:
+    """A cell's weights as the kernels take them, once loaded."""
+
+    weights: Any = None
+    options = None
+
+
+class Weights:
+    """The weights of one layer as the kernels read them: as they are."""
+
+    def __init__(self, device: "Cuda", kind: Kind, inputs: int, hidden: int, dtype: np.dtype[Any], take: Take) -> None:
+        self._device, self._hidden = device, hidden
+        self._none = device.empty((0,), dtype)
+        self.cell = Cell()
+
+    def load(self, weights: Sequence["DeviceArray"]) -> None:
+        """Take over the weights that there are now."""
+        self.cell.weights = self._device.recurrent.Weights(*self.arranged(weights))
+
+    def arranged(self, weights: Sequence["DeviceArray"]) -> tuple["DeviceArray", ...]:
+        """Return W_ih, W_hh, b (blocks, H) and p from weights, or their gradients."""
+        W_ih, W_hh, b, p = weights
+        return W_ih, W_hh, b.reshape(b.size // self._hidden, self._hidden), p if p.size else self._none
+
+    def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
+        """Do nothing: what the CPU packs is read as it is."""
+
+
+class Recurrent:
+    """The passes of one layer over batches of one shape, N, T, I, H; arguments are those of the CPU's."""
+
+    summing = 1
+
+    def __init__(
+        self,
+        device: "Cuda",
+        kind: Kind,
+        sizes: tuple[int, int, int, int],
+        dtype: np.dtype[Any],
+        keep: bool,
+        take: Take,
+        recompute: None = None,
+        *,
+        ragged: bool = False,
+        options: bool = False,
+    ) -> None:
+        batch, steps, inputs, hidden = self._sizes = sizes
+        self._device, self._kind, self._dtype = device, kind.cell, dtype
+        self._passes = device.recurrent.Recurrent(kind.cell.__name__, dtype.type, tile=device.tile, stream=device.stream)
+        states, slots = kind.cell.states, kind.cell.slots
+        self._c = take((batch, steps + 1, states, hidden), dtype)
+        self._z = take((batch, steps, slots, hidden), dtype)
+        self._layer: Any = None
+        if keep:
+            self._dh, self._dc = take((batch, hidden), dtype), take((batch, states, hidden), dtype)
+            self._sums = take((device.recurrent.chunks(batch), slots, hidden, inputs + 1 + hidden), dtype)
+
+    def forward(self, cell: Cell, x: Any, first: Any, y: Any, last: tuple[Any, ...], lengths: Any = None) -> None:
+        """Write y (N, T, H) and the states after the last step to `last`; past its length y is 0."""
+        device, (batch, steps, _, hidden) = self._device, self._sizes
+        zero = device.constant((batch, hidden), self._dtype)
+        states = (zero,) * (1 + self._kind.states) if first is None else tuple(first)
+        device.copy(states[0], last[0])
+        self._of_step(0, self._inner(states), False)
+        lengths = device.full(x) if lengths is None else lengths
+        self._layer = device.recurrent.Layer(x, states[0], lengths, y, last[0], self._c, self._z)
+        self._passes.forward(cell.weights, self._layer)
+        if not self._kind.h_is_state or self._kind.states > 1:
+            self._of_step(steps, last[1:], True)
+
+    def _inner(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the states that stand in c, from h and those behind it."""
+        inner = self._kind.states
+        return (*states[1:inner], states[0]) if self._kind.h_is_state else states[1 : inner + 1]
+
+    def _of_step(self, t: int, states: tuple[Any, ...], out: bool) -> None:
+        """Copy states (N, H) to their places in c before step t, or from there."""
+        steps, hidden, count = self._sizes[1], self._sizes[3], self._kind.states
+        for k, state in enumerate(states):
+            here, there = ((t * count + k) * hidden, (steps + 1) * count * hidden), (0, hidden)
+            if out:
+                self._device.copy_rows(self._c, here, state, there, self._sizes[0], hidden)
+            else:
+                self._device.copy_rows(state, there, self._c, here, self._sizes[0], hidden)
+
+    def backward(
+        self,
+        packed: Weights,
+        weights: Sequence[Any],
+        inputs: tuple[Any, Any, Any],
+        upstream: tuple[Any, Any],
+        dx: Any,
+        first: None,
+        sums: Sequence[Any],
+        add: bool,
+    ) -> None:
+        """Write the gradients of the last forward pass, once."""
+        device, (dy, last) = self._device, upstream
+        if dy is None:
+            dy = device.constant(self._layer.y.shape, self._dtype)
+        device.fill(self._dc, 0)
+        if last is None:
+            device.fill(self._dh, 0)
+        else:
+            device.copy(last[0], self._dh)
+        parts = device.recurrent
+        inner = parts.Gradients(dy, self._dh, self._dc, dx)
+        outer = parts.WeightGradients(*packed.arranged(sums), self._sums)
+        self._passes.backward(packed.cell.weights, self._layer, inner, outer, add)
