@@ -30,6 +30,7 @@ from .simd import (
     load_vector,
     maximum,
     minimum,
+    store_first,
     store_vector,
     vec_of,
 )
@@ -38,8 +39,8 @@ from .simd import (
 class _Parameters(NamedTuple):
     """A cell's packed parameters. G, K: slots that a product is added to, and its length; H padded to whole vectors: H'.
 
-    x : (panels, I, G L)  input weights (layout.pack_gates); h : (panels, H, G L)  recurrent weights, or with G = 4 pairs of
-        bfloat16 (panels, H, 2L) (layout.pair); for `step` both
+    x : (panels, I, G L)  input weights (layout.pack_gates); h : (panels, K, G L)  recurrent weights, or with G = 4 pairs of
+        bfloat16 (panels, K, 2L) (layout.pair); for `step` both. K is H, and as much again for each state that is seen
     b : (slots, H')  bias; p : (peepholes, H'); padding holds zeros
     options : options.Options, or None
     """
@@ -59,6 +60,7 @@ class Cell(_Parameters):
     rows : (3, slots)  which block of H rows of W_ih, of W_hh, of b belongs to a slot; -1 for none
     peepholes : (number, 2)  the slot of each, and whether it sees the state before the step (0) or after it (1)
     h_is_state : whether the last state is h itself
+    seen : how many states the recurrent product sees behind h: those from the second on
     state_names : (states,)
     kept : (slots,)  names of the gates that stand in the slots behind a forward pass, "" for what else there is
     stamp : of parameters for users' code: by which kernels they were made
@@ -72,6 +74,7 @@ class Cell(_Parameters):
     rows: ClassVar[Any]
     peepholes: ClassVar[Any] = np.empty((0, 2), np.int64)
     h_is_state: ClassVar[bool] = False
+    seen: ClassVar[int] = 0
     state_names: ClassVar[tuple[str, ...]]
     kept: ClassVar[tuple[str, ...]]
     stamp: ClassVar[str] = ""
@@ -123,8 +126,10 @@ def _lstm(
     output_activation: str,
     peepholes: bool,
     cell_input: str,
+    gate_recurrence: bool,
+    gate_sets: str,
 ) -> dict[str, Any]:
-    """A member of the LSTM family; the options are those of numlstm.CellSpec."""
+    """A member of the LSTM family; the options are those of numlstm.CellSpec. Gates that are seen are states behind c."""
     has = {"i": input_gate, "f": forget_gate == "learned", "g": True, "o": output_gate}
     present = [name for name in "ifgo" if has[name]]
     h_only = cell_input == "h_only"
@@ -138,7 +143,7 @@ def _lstm(
     I, F, G, O = (slot[name] for name in "ifgo")  # noqa: E741
     P_I, P_F, P_O = (place.get(name, 0) for name in "ifo")
     HAS_I, HAS_F, HAS_O = has["i"], has["f"], has["o"]
-    COUPLED, PEEPS = forget_gate == "coupled", peepholes
+    COUPLED, PEEPS, SEEN = forget_gate == "coupled", peepholes, gate_recurrence
     A, B, C, D = numbers
     kept = tuple(name if has[name] or (COUPLED and name == "f") else "" for name in named)
     gate, gate_slope = ACTIVATIONS[gate_activation]
@@ -160,7 +165,10 @@ def _lstm(
         if HAS_O:
             o = gate(fma(load(cell.p, P_O * units + at), c, z[O]) if PEEPS else z[O])
         gates = (i, f, g, o)
-        return (gates[A], gates[B], gates[C], gates[D]), (c,), o * squash_out(c)
+        kept = gates[A], gates[B], gates[C], gates[D]
+        if SEEN:
+            return kept, (c, i, f, o), o * squash_out(c)
+        return kept, (c,), o * squash_out(c)
 
     def backward(cell, at, z, before, after, dh, dstates):
         i, f, g, o = z[I], z[F], z[G], z[O]
@@ -169,15 +177,24 @@ def _lstm(
         zero = constant(c, 0)
         dz_i, dz_f, dz_o = zero, zero, zero
         if HAS_O:
-            dz_o = dh * squashed * gate_slope(o)
+            do = dh * squashed
+            if SEEN:
+                do = do + dstates[3]
+            dz_o = do * gate_slope(o)
         dc = fma(dh * o, slope_out(squashed), dc)
         if PEEPS and HAS_O:
             dc = fma(dz_o, load(cell.p, P_O * units + at), dc)
         dc = within(cell, c, dc)
         if HAS_I:
-            dz_i = dc * (g - c_before if COUPLED else g) * gate_slope(i)
+            di = dc * (g - c_before if COUPLED else g)
+            if SEEN:
+                di = di + dstates[1]
+            dz_i = di * gate_slope(i)
         if HAS_F:
-            dz_f = dc * c_before * gate_slope(f)
+            df = dc * c_before
+            if SEEN:
+                df = df + dstates[2]
+            dz_f = df * gate_slope(f)
         dz_g = dc * i * slope_in(g)
         dc = dc * f
         if PEEPS and HAS_I:
@@ -185,20 +202,48 @@ def _lstm(
         if PEEPS and HAS_F:
             dc = fma(dz_f, load(cell.p, P_F * units + at), dc)
         slopes = (dz_i, dz_f, dz_g, dz_o)
-        return (slopes[A], slopes[B], slopes[C], slopes[D]), (dc,)
+        dz = slopes[A], slopes[B], slopes[C], slopes[D]
+        if SEEN:
+            return dz, (dc, zero, zero, zero)  # gates before the step reach nothing but the product
+        return dz, (dc,)
 
-    return {
+    states = ("c", "i", "f", "o") if gate_recurrence else ("c",)
+    content = {
         "slots": 4,
-        "states": 1,
+        "states": len(states),
+        "seen": len(states) - 1,
         "x_slots": (4 - len(with_x), len(with_x)),
         "h_slots": (first, len(present)),
         "rows": _rows(named, with_x, present, present),
-        "state_names": ("c",),
+        "state_names": states,
         "kept": kept,
         "peepholes": np.array([(slot[name], after) for name, after in looks], np.int64).reshape(-1, 2),
         "forward": forward,
         "backward": backward,
     }
+    return content if gate_sets == "1" else _in_two_sets(content)
+
+
+def _in_two_sets(cell: dict[str, Any]) -> dict[str, Any]:
+    """An LSTM with a second set of weights of its gates: slots i, f, g, o, then i, f, o, and a, the first set's share."""
+    forward_mixed, backward_mixed = register_jitable(cell["forward"]), register_jitable(cell["backward"])
+
+    def forward(cell, at, z, states):
+        a = sigmoid(z[7])
+        i, f, o = z[0] - z[4], z[1] - z[5], z[3] - z[6]
+        mixed = fma(a, i, z[4]), fma(a, f, z[5]), z[2], fma(a, o, z[6])
+        kept, after, h = forward_mixed(cell, at, mixed, states)
+        return (kept[0], kept[1], kept[2], kept[3], i, f, o, a), after, h
+
+    def backward(cell, at, z, before, after, dh, dstates):
+        (i, f, g, o), dbefore = backward_mixed(cell, at, z, before, after, dh, dstates)
+        a, da = z[7], fma(i, z[4], fma(f, z[5], o * z[6]))
+        b = constant(a, 1) - a
+        return (i * a, f * a, g, o * a, i * b, f * b, o * b, da * a * b), dbefore
+
+    eight = (0, 8)
+    counts = {"slots": 8, "x_slots": eight, "h_slots": eight, "rows": np.array([range(8)] * 3)}
+    return {**cell, **counts, "kept": (*"ifgo", "", "", "", "a"), "forward": forward, "backward": backward}
 
 
 def _rows(slots, x, h, b):
@@ -350,6 +395,7 @@ class Places(NamedTuple):
     slots: Any
     states: Any
     spread: Any
+    seen: Any
 
 
 def spread_of(cell: type[Cell]) -> int:
@@ -372,6 +418,11 @@ def cell_backward(cell, at, z, before, after, dh, dstates):
     raise NotImplementedError("compiled code only")
 
 
+def show(cell, to, at, step, count, after):
+    """Store `count` elements of the states that the recurrent product sees, `step` elements apart from `at` on."""
+    raise NotImplementedError("compiled code only")
+
+
 def type_of(cell):
     """Return the class of a cell's parameters from their Numba type, None for anything else."""
     kind = getattr(cell, "instance_class", None)
@@ -382,8 +433,8 @@ def type_of(cell):
 def _places(cell):
     kind = type_of(cell)
     (x_first, x_count), (h_first, h_count) = kind.x_slots, kind.h_slots
-    slots, states, spread = kind.slots, kind.states, spread_of(kind)
-    return lambda cell: Places(x_first, x_count, h_first, h_count, slots, states, spread)
+    slots, states, spread, seen = kind.slots, kind.states, spread_of(kind), kind.seen
+    return lambda cell: Places(x_first, x_count, h_first, h_count, slots, states, spread, seen)
 
 
 @overload(cell_forward)
@@ -394,6 +445,19 @@ def _choose_forward(cell, at, z, states):
 @overload(cell_backward)
 def _choose_backward(cell, at, z, before, after, dh, dstates):
     return getattr(type_of(cell), "backward", None)
+
+
+@overload(show)
+def _choose_show(cell, to, at, step, count, after):
+    seen = type_of(cell).seen
+    if seen == 0:
+        return lambda cell, to, at, step, count, after: None
+
+    def show_states(cell, to, at, step, count, after):
+        for k in range(seen):
+            store_first(to, at + k * step, after[1 + k], count)
+
+    return show_states
 
 
 def _loader(count, doc):

@@ -41,7 +41,9 @@ def first_slot(rows):
 
 
 @jit
-def gradient_tasks(tile, parts, window, ragged, rows, dz, x, y, h0, mask, sums, copies, dW_ih, dW_hh, db, add, start, stop):
+def gradient_tasks(
+    tile, parts, window, ragged, rows, dz, x, y, h0, c, mask, sums, copies, dW_ih, dW_hh, db, add, start, stop
+):
     """Compute the gradients of tasks `start` to `stop`, from one window of the steps (sweeps.Window) after the other.
 
     Of several windows the last comes first; the sums go from one to the next, and are written with the one from step 0 on.
@@ -49,14 +51,15 @@ def gradient_tasks(tile, parts, window, ragged, rows, dz, x, y, h0, mask, sums, 
     parts : into how many all tasks fall
     rows : (3, slots), cells.Cell.rows
     dz : (N, S, slots, U') of U units; x : (N, T, I); y : (N, S or more, H) outputs; h0 : (N, H)  output before the window
+    c : (N, S+1, states, H'), of whose states the product has seen those from the second on, until K is reached
     mask : (N, H), options.Options.mask, that the product with h has seen h through
-    sums : (panels of dz, I + 1 + H, 4L)  workspace: dW', a panel after the other
+    sums : (panels of dz, I + 1 + K, 4L)  workspace: dW', a panel after the other
     copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
-    dW_ih : (G U, I); dW_hh : (G U, H); db : (B U,)  written, or with `add` accumulated into
+    dW_ih : (G U, I); dW_hh : (G U, K); db : (B U,)  written, or with `add` accumulated into
 
-    A recurrent layer has U = H units; a dense one is a slot of U outputs and no recurrence (H = 0).
+    A recurrent layer has U = H units; a dense one is a slot of U outputs and no recurrence (H = K = 0).
     """
-    total = x.shape[2] + y.shape[2] + 1
+    total = x.shape[2] + dW_hh.shape[1] + 1
     panels = sums.shape[0]
     chunks = chunk_count(total, panels)
     part = -(-start * parts // (panels * chunks))  # which begins at total * part // parts: another for each that has tasks
@@ -68,7 +71,7 @@ def gradient_tasks(tile, parts, window, ragged, rows, dz, x, y, h0, mask, sums, 
         pair = _first(window)
         for first in range(0, window.pairs, SUMMED):
             count = min(window.pairs - first, SUMMED)
-            following = _copy_rows(copies, part, window, ragged, x, y, h0, mask, pair, count, r0, r1)
+            following = _copy_rows(copies, part, window, ragged, x, y, h0, c, mask, pair, count, r0, r1)
             begins = window.stop == window.steps and first == 0
             for p in range(panel, panel + together):
                 _add_products(tile, window, ragged, rows, dz, copies, part, sums, p, x.shape[2], r0, r1, pair, count, begins)
@@ -96,13 +99,13 @@ def _next(window, ragged, rows, n, t):
 
 
 @jit
-def _copy_rows(copies, part, window, ragged, x, y, h0, mask, pair, count, r0, r1):
-    """Copy columns r0 to r1 of [x | 1 | h] of `count` pairs from `pair` on; h is the state before the step.
+def _copy_rows(copies, part, window, ragged, x, y, h0, c, mask, pair, count, r0, r1):
+    """Copy columns r0 to r1 of [x | 1 | h | states] of `count` pairs from `pair` on; these are before the step.
 
     Return the pair that follows.
     """
     steps, inputs, hidden = x.shape[1], x.shape[2], y.shape[2]
-    x_end, h_start = min(r1, inputs), max(r0, inputs + 1)
+    x_end, h_start, h_end = min(r1, inputs), max(r0, inputs + 1), min(r1, inputs + 1 + hidden)
     n, t = pair
     for i in range(count):
         row, at = pointer(copies, part * SUMMED * CHUNK + i * (r1 - r0)), row_of(ragged, n)
@@ -110,12 +113,18 @@ def _copy_rows(copies, part, window, ragged, x, y, h0, mask, pair, count, r0, r1
             copy(pointer(x, (at * steps + t) * inputs + r0), row, x_end - r0)
         if r0 <= inputs and r1 > inputs:
             copy(constant_row(x, 1), advance(row, inputs - r0), 1)
-        if h_start < r1:
+        if h_start < h_end:
             y_at = (at * y.shape[1] + t - 1 - window.y_start) * hidden
             before = pointer(h0, at * hidden) if t == window.start else pointer(y, y_at)
-            copy(advance(before, h_start - inputs - 1), advance(row, h_start - r0), r1 - h_start)
+            copy(advance(before, h_start - inputs - 1), advance(row, h_start - r0), h_end - h_start)
             place = part * SUMMED * CHUNK + i * (r1 - r0) + h_start - r0
-            mask_row(mask, at, h_start - inputs - 1, copies, place, r1 - h_start)
+            mask_row(mask, at, h_start - inputs - 1, copies, place, h_end - h_start)
+        c_at, column = (n * c.shape[1] + t - window.start) * c.shape[2], max(h_start, h_end)
+        while column < r1:  # of the states that are seen
+            state, unit = divmod(column - inputs - 1, hidden)
+            some = min(hidden - unit, r1 - column)
+            copy(pointer(c, (c_at + state) * c.shape[3] + unit), advance(row, column - r0), some)
+            column += some
         n, t = _next(window, ragged, x.shape[0], n, t)
     return n, t
 
@@ -195,10 +204,11 @@ def _write_transposed(sums, at, first, last, gradient, skipped, row, valid, add)
 
 
 @jit
-def peephole_sums(tile, window, ragged, peepholes, dz, c, sums, dp, add, start, stop):
+def peephole_sums(tile, window, ragged, peepholes, raw, dz, c, sums, dp, add, start, stop):
     """Compute the gradients of peepholes of the vectors of units `start` to `stop`, as `gradient_tasks` does.
 
     peepholes : (P, 2), cells.Cell.peepholes
+    raw : the state that is c after a step as the cell left it: with options one of its own, else the first
     dz : (N, S, slots, H'); c : (N, S+1, states, H'); sums : (P, H')  workspace; dp : (P H,)  written or accumulated into
     """
     width, units = lanes(dz), dz.shape[3]
@@ -215,8 +225,7 @@ def peephole_sums(tile, window, ragged, peepholes, dz, c, sums, dp, add, start, 
                 slot = t - window.start
                 gradient = load(dz, (n * dz.shape[1] + slot) * z_step + peepholes[k, 0] * units + j)
                 later = peepholes[k, 1]
-                raw = later * (c.shape[2] - 1) * units  # with options, c as the cell left it has a slot of its own
-                state = load(c, (n * c.shape[1] + slot + later) * c_step + raw + j)
+                state = load(c, (n * c.shape[1] + slot + later) * c_step + later * raw * units + j)
                 total = fma(gradient, state, total)
                 n, t = _next(window, ragged, rows, n, t)
             store(sums, k * units + j, total)

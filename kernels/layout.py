@@ -93,22 +93,26 @@ def _pack_vector(weights, row, valid, panels, p, v):
 
 
 @jit
-def pack_columns(tile, matrix, blocks, panels, start, stop):
+def pack_columns(tile, matrix, blocks, sets, panels, start, stop):
     """Pack panels `start` to `stop` for a product with `matrix` on the right: one panel holds V of its columns.
 
-    matrix : (K, C); blocks : (B,)  the order in which B blocks of its rows are wanted
-    panels : (ceil(C / V), K, V), element [p, k, j] is matrix[k, p * V + j] before that order, or zero past column C
+    matrix : (K, sets C), of which each set of C columns begins with a panel
+    blocks : (B,)  the order in which B blocks of its rows are wanted
+    panels : (sets ceil(C / V), K, V), element [p, k, j] of the first set is matrix[k, p * V + j] before that order, or zero
+        past column C
     """
     width = lanes(matrix)
-    columns, panel = matrix.shape[1], panels.shape[2]
+    columns, panel, of_set = matrix.shape[1] // sets, panels.shape[2], panels.shape[0] // sets
     rows = matrix.shape[0] // blocks.shape[0]
     for p in range(start, stop):
+        first = p // of_set * columns
         for block in range(blocks.shape[0]):
             for r in range(rows):
                 row, to = blocks[block] * rows + r, (p * matrix.shape[0] + block * rows + r) * panel
                 for j in range(0, panel, width):
-                    at = p * panel + j
-                    store(panels, to + j, load_first(matrix, row * columns + min(at, columns), columns - at))
+                    at = p % of_set * panel + j
+                    place = row * matrix.shape[1] + first + min(at, columns)
+                    store(panels, to + j, load_first(matrix, place, columns - at))
 
 
 @jit

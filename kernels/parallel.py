@@ -72,7 +72,7 @@ def _deal(typingctx, kernel, runtime, work, total, arguments):
     """Run ``kernel(tile, *arguments, start, stop)`` over 0..total, in as many parts as `runtime` says of work 0, 1, .."""
     if not isinstance(work, types.IntegerLiteral):
         return None
-    argument_types = (types.intp, *arguments, types.intp, types.intp)
+    argument_types = (types.intp, *map(types.unliteral, arguments), types.intp, types.intp)
     kernel.get_call_type(typingctx, argument_types, {})
     compiled = kernel.dispatcher.overloads[argument_types]
 
@@ -111,17 +111,18 @@ def _deal(typingctx, kernel, runtime, work, total, arguments):
 
 @jit
 def _begin(ragged, options, first, h, c):
-    """Bring the states before a window to slot 0 of c, and what the products see of h to the first half of `h`, if any."""
+    """Bring the states before a window to slot 0 of c, and what products see of them to the first half of `h`, if any."""
     batch, slots, units = c.shape[0], c.shape[2], c.shape[3]
     for k in range(len(first) - 1):
         layout.pad_states(ragged, first[1 + k], batch, c, k * units, c.shape[1] * slots * units)
     if h.shape[0] > 0:
-        hidden = h.shape[1]
+        hidden, k_end = first[0].shape[1], h.shape[1]
         for n in range(batch):
             row = row_of(ragged, n)
-            copy(pointer(first[0], row * hidden), pointer(h, n * hidden), hidden)
+            for k in range(k_end // hidden):
+                copy(pointer(first[k + (k > 0)], row * hidden), pointer(h, n * k_end + k * hidden), hidden)
             if options is not None:
-                mask_row(options.mask, row, 0, h, n * hidden, hidden)
+                mask_row(options.mask, row, 0, h, n * k_end, hidden)
 
 
 @jit
@@ -147,7 +148,7 @@ def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last
     recurrent : tile.panel_product_address of cell.h's dtype
     window : (5,) integers, the fields of sweeps.Window; ragged : as ragged.py describes it
     first : (h, ..), (N, H) each, h and the cell's states before the window
-    h : (2N, H)  workspace; (0, H) where rows are in order and the products see h itself
+    h : (2N, K)  workspace; (0, K) where rows are in order and the products see h itself, and nothing else
     last : (h, ..), (N, H)  written: those after the window; (0, H) to leave one out
     """
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
@@ -194,8 +195,9 @@ def backward(runtime, team, window, ragged, cell, weights, orders, packed, dy, l
                 store(work[1], (n * slots + states) * units + j, constant(load(z, 0), 0))
     if batch > 0 and now.stop > now.start:
         if now.stop == now.steps:
-            _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], orders[0], packed[0]))
-            _deal(layout.pack_columns, runtime, 1, packed[1].shape[0], (weights[1], orders[1], packed[1]))
+            sets = weights[1].shape[1] // first[0].shape[1]
+            _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], orders[0], 1, packed[0]))
+            _deal(layout.pack_columns, runtime, 1, packed[1].shape[0], (weights[1], orders[1], sets, packed[1]))
         parts = runtime[PARTS]
         total, threads = now.pairs if ragged.shape[1] > 0 else batch, min(parts, runtime[THREADS])
         total = parts if team.size > 0 else total
@@ -210,12 +212,13 @@ def backward(runtime, team, window, ragged, cell, weights, orders, packed, dy, l
 def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, x_panels, h_panels, bias, peepholes):
     """layout.pack_gates of both weights; the bias (B H,) by slots, and peepholes (P H,), padded. It serves all cells.
 
+    W_ih : (G H, I); W_hh : (G H, K)
     x_panels, h_panels, bias, peepholes : the first fields of the cell's parameters (cells.Cell), written
     rows : (3, slots), cells.Cell.rows; orders, spread : as for `backward` and layout.pack_gates
     """
     _deal(layout.pack_gates, runtime, 0, x_panels.shape[0], (W_ih, orders[0], spread, x_panels))
     _deal(layout.pack_gates, runtime, 0, h_panels.shape[0], (W_hh, orders[1], spread, h_panels))
-    hidden = W_hh.shape[1]
+    hidden = W_hh.shape[0] // orders[1].shape[0]
     for slot in range(bias.shape[0]):  # element by element: Numba takes seconds to compile an assignment of slices
         layout.pad_row(b, rows[2, slot] * hidden, hidden, bias, slot)
     for k in range(peepholes.shape[0]):
@@ -223,19 +226,20 @@ def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, x_panels, h_panel
 
 
 @entry
-def weight_gradients(runtime, window, ragged, rows, dz, x, y, h0, mask, sums, copies, dW_ih, dW_hh, db, add):
+def weight_gradients(runtime, window, ragged, rows, dz, x, y, h0, c, mask, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
-    arguments = (runtime[PARTS], now, ragged, rows, dz, x, y, h0, mask, sums, copies, dW_ih, dW_hh, db, add)
+    arguments = (runtime[PARTS], now, ragged, rows, dz, x, y, h0, c, mask, sums, copies, dW_ih, dW_hh, db, add)
     _deal(gradients.gradient_tasks, runtime, 0, total, arguments)
 
 
 @entry
-def peephole_gradients(runtime, window, ragged, peepholes, dz, c, sums, dp, add):
+def peephole_gradients(runtime, window, ragged, peepholes, raw, dz, c, sums, dp, add):
     """gradients.peephole_sums over the vectors of units."""
     now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
-    _deal(gradients.peephole_sums, runtime, 0, dz.shape[3] // lanes(dz), (now, ragged, peepholes, dz, c, sums, dp, add))
+    vectors = dz.shape[3] // lanes(dz)
+    _deal(gradients.peephole_sums, runtime, 0, vectors, (now, ragged, peepholes, raw, dz, c, sums, dp, add))
 
 
 @entry
@@ -255,7 +259,7 @@ def pack_dense(runtime, weights, b, panels, bias):
 @entry
 def dense_gradient(runtime, dz, weights, order, panels, bias, dx):
     """products.dense_rows over the rows (work 0), once layout.pack_columns has packed the weights (work 1)."""
-    _deal(layout.pack_columns, runtime, 1, panels.shape[0], (weights, order, panels))
+    _deal(layout.pack_columns, runtime, 1, panels.shape[0], (weights, order, 1, panels))
     _deal(products.dense_rows, runtime, 0, dz.shape[0], (dz, panels, bias, dx))
 
 

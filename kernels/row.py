@@ -75,37 +75,42 @@ def add_row(typingctx, W, p, sums, x):
 
 
 @intrinsic
-def add_products(typingctx, cell, sums, x, h, p):
+def add_products(typingctx, cell, sums, x, h, own, p):
     """Return the slots of one panel or more, from panel `p` on, with the products of x and of h added, one row each.
 
+    own : the states beside h, some of which the product sees as well
     sums : a tuple of slots for each panel, of `spread` vectors each, held in registers throughout
     """
     kind, of_cell = vec_of(x.dtype), type_of(cell)
     spread = spread_of(of_cell)
 
     def emit(context, builder, sig, args):
-        cell, sums, x, h, p = args
+        cell, sums, x, h, own, p = args
+        seen = [h, *cgutils.unpack_tuple(builder, own)[1 : 1 + of_cell.seen]]
         panels = [cgutils.unpack_tuple(builder, slots) for slots in cgutils.unpack_tuple(builder, sums)]
-        for i, left_type, left, (first, count) in (
-            (0, sig.args[2], x, of_cell.x_slots),
-            (1, sig.args[3], h, of_cell.h_slots),
+        for i, left_type, lefts, (first, count) in (
+            (0, sig.args[2], [x], of_cell.x_slots),
+            (1, sig.args[3], seen, of_cell.h_slots),
         ):
             weights_type, weights = sig.args[0][i], builder.extract_value(cell, i)
             first, count = first * spread, count * spread
-            k_end = builder.extract_value(context.make_array(left_type)(context, builder, left).shape, 0)
+            k_end = builder.extract_value(context.make_array(left_type)(context, builder, lefts[0]).shape, 0)
             elements = count * kind.lanes // (2 if weights_type.dtype == types.uint32 else 1)
             size = builder.mul(k_end, int_constant(elements))
-            offsets = (builder.mul(builder.add(p, int_constant(j)), size) for j in range(len(panels)))
-            starts = [element_pointer(context, builder, weights_type, weights, offset) for offset in offsets]
-            before = [vector for slots in panels for vector in slots[first : first + count]]
-            row = element_pointer(context, builder, left_type, left, int_constant(0))
-            after = _row_loop(builder, kind, before, row, starts, k_end, elements)
-            for j, slots in enumerate(panels):
-                slots[first : first + count] = after[j * count : (j + 1) * count]
+            of_first = builder.mul(p, int_constant(len(lefts)))
+            for k, left in enumerate(lefts):  # whose weights follow each other in a panel
+                parts = (builder.add(of_first, int_constant(j * len(lefts) + k)) for j in range(len(panels)))
+                offsets = (builder.mul(part, size) for part in parts)
+                starts = [element_pointer(context, builder, weights_type, weights, offset) for offset in offsets]
+                before = [vector for slots in panels for vector in slots[first : first + count]]
+                row = element_pointer(context, builder, left_type, left, int_constant(0))
+                after = _row_loop(builder, kind, before, row, starts, k_end, elements)
+                for j, slots in enumerate(panels):
+                    slots[first : first + count] = after[j * count : (j + 1) * count]
         made = [context.make_tuple(builder, kind, slots) for kind, slots in zip(sig.return_type, panels, strict=True)]
         return context.make_tuple(builder, sig.return_type, made)
 
-    return signature(sums, cell, sums, x, h, types.intp), emit
+    return signature(sums, cell, sums, x, h, own, types.intp), emit
 
 
 def _row_loop(builder, kind, first, left, starts, k_end, elements):

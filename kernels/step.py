@@ -9,7 +9,7 @@ from numba import typeof, types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from .cells import cell_forward, load_slots, places, spread_of, type_of
+from .cells import cell_forward, load_slots, places, show, spread_of, type_of
 from .compiling import OPTIONS, entry, jit, source_hash
 from .options import settle_one
 from .row import add_products, load_four
@@ -87,16 +87,29 @@ def _choose_recurrent(params, state, x, y):
     cell, dtype = type_of(params), params[2].dtype
     check_array("x", x, dtype, written=False)
     check_array("y", y, dtype)
-    count = cell.states + (not cell.h_is_state)
+    count = cell.states + (not cell.h_is_state) + (cell.seen > 0)
     if not isinstance(state, types.BaseNamedTuple) or len(state) != count or state.fields[0] != "h":
         raise TypingError(f"state must be what came with params, a namedtuple of {count} with h first, not {state}")
     for name, array in zip(state.fields, state, strict=True):
         check_array(f"state.{name}", array, dtype)
-    return _step
+    return _step_with_room if cell.seen else _step
 
 
 def _step(params, state, x, y):
-    hidden = params.h.shape[1]
+    _check_sizes(params, state, x, y)
+    cell_step(params, state.h, state[1:], None, x, y)
+
+
+def _step_with_room(params, state, x, y):
+    _check_sizes(params, state[:-1], x, y)
+    if state.room.shape[0] != places(params).seen * y.shape[0]:
+        raise ValueError("state.room must have as many elements as the states that the products see beside h")
+    cell_step(params, state.h, state[1:-1], state.room, x, y)
+
+
+@jit
+def _check_sizes(params, state, x, y):
+    hidden = params.h.shape[1] // (1 + places(params).seen)
     if x.shape[0] != params.x.shape[1]:
         raise ValueError("x must have shape (I,), I the inputs of the weights")
     for array in state:
@@ -104,15 +117,15 @@ def _step(params, state, x, y):
             raise ValueError("the arrays of state must have shape (H,), H the hidden units of the weights")
     if y.shape[0] != hidden:
         raise ValueError("y must have shape (H,), H the hidden units of the weights")
-    cell_step(params, state.h, state[1:], x, y)
 
 
 @jit
-def cell_step(cell, h, own, x, y):
+def cell_step(cell, h, own, room, x, y):
     """Bring the states of one sequence one step on.
 
     cell : cells.Cell; its x and h may both be pairs of bfloat16 (layout.pair)
     h : (H,), own : tuple of (H,), the cell's states beside h; overwritten
+    room : (seen H,)  overwritten, of a cell whose products see some of these states; else None
     x : (I,); y : (H,)  written: the new h; no two arrays overlap
     """
     wide, panels = places(cell).spread * lanes(y), cell.h.shape[0]
@@ -120,13 +133,16 @@ def cell_step(cell, h, own, x, y):
         at = p * wide
         last = p + 2 >= panels  # all of h has been read: it can be written
         if p + 1 < panels:  # the chains of sums of one panel cannot keep two multipliers of latency 4 busy
-            both = add_products(cell, (_biases(cell, at), _biases(cell, at + wide)), x, h, p)
-            _apply_panel(cell, both[0], own, y, h, at, last)
-            _apply_panel(cell, both[1], own, y, h, at + wide, last)
+            both = add_products(cell, (_biases(cell, at), _biases(cell, at + wide)), x, h, own, p)
+            _apply_panel(cell, both[0], own, room, y, h, at, last)
+            _apply_panel(cell, both[1], own, room, y, h, at + wide, last)
         else:
-            _apply_panel(cell, add_products(cell, (_biases(cell, at),), x, h, p)[0], own, y, h, at, last)
+            _apply_panel(cell, add_products(cell, (_biases(cell, at),), x, h, own, p)[0], own, room, y, h, at, last)
     if panels > 2:
         copy(pointer(y, 0), pointer(h, 0), (panels - 1) // 2 * 2 * wide)
+    if room is not None:
+        for k in range(places(cell).seen):
+            copy(pointer(room, k * y.shape[0]), pointer(own[1 + k], 0), y.shape[0])
 
 
 def _biases(cell, at):
@@ -140,36 +156,40 @@ def _choose_biases(cell, at):
     return lambda cell, at: load_four(cell.b, at, cell.b.shape[1] - at)  # the last panel may hold fewer
 
 
-def _apply_panel(cell, sums, own, y, h, at, last):
+def _apply_panel(cell, sums, own, room, y, h, at, last):
     """Apply the cell to the units of a panel."""
 
 
 @overload(_apply_panel, jit_options=INLINE)
-def _choose_apply(cell, sums, own, y, h, at, last):
+def _choose_apply(cell, sums, own, room, y, h, at, last):
     if spread_of(type_of(cell)) == 1:
-        return lambda cell, sums, own, y, h, at, last: _apply(cell, sums, own, y, h, at, last)
+        return lambda cell, sums, own, room, y, h, at, last: _apply(cell, sums, own, room, y, h, at, last)
 
-    def several(cell, sums, own, y, h, at, last):
+    def several(cell, sums, own, room, y, h, at, last):
         width = lanes(y)
-        _apply(cell, (sums[0],), own, y, h, at, last)
+        _apply(cell, (sums[0],), own, room, y, h, at, last)
         if at + width < y.shape[0]:
-            _apply(cell, (sums[1],), own, y, h, at + width, last)
+            _apply(cell, (sums[1],), own, room, y, h, at + width, last)
         if at + 2 * width < y.shape[0]:
-            _apply(cell, (sums[2],), own, y, h, at + 2 * width, last)
+            _apply(cell, (sums[2],), own, room, y, h, at + 2 * width, last)
         if at + 3 * width < y.shape[0]:
-            _apply(cell, (sums[3],), own, y, h, at + 3 * width, last)
+            _apply(cell, (sums[3],), own, room, y, h, at + 3 * width, last)
 
     return several
 
 
 @jit
-def _apply(cell, sums, own, y, h, at, last):
+def _apply(cell, sums, own, room, y, h, at, last):
     """Apply the cell to one vector of units; write their own states, y and, with `last`, h."""
     count = y.shape[0] - at
     before = _before(cell, h, own, at, count)
     _, after, out = cell_forward(cell, at, sums, before)
     after, out = settle_one(cell, before, after, load_first(h, at, count), out)
-    _write(own, after, at, count)
+    if room is None:
+        _write(own, after, at, count)
+    else:  # other panels' products have yet to see what was before the step
+        _write(own[:1], after[:1], at, count)
+        show(cell, room, at, y.shape[0], count, after)
     store_first(y, at, out, count)
     if last:
         store_first(h, at, out, count)

@@ -10,7 +10,7 @@ own on. So a sequence can be taken in pieces, for each of which what a backward 
 
 from typing import Any, NamedTuple
 
-from .cells import cell_backward, cell_forward, load_slots, load_states, places, store_all
+from .cells import cell_backward, cell_forward, load_slots, load_states, places, show, store_all
 from .compiling import jit
 from .options import Before, Place, arrived, masked, past_cell, settle, to_cell, unsettled
 from .products import packed_product
@@ -61,8 +61,8 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
     cell : packed parameters (cells.Cell)
     x : (N, T, I)
     h0 : (N, H), the state before the window
-    h : (2N, H), with what the products see of it in the first N rows, by length, overwritten; or (0, H) where they see h
-        itself, in the order of y
+    h : (2N, K), with what the products see of it in the first N rows, by length, overwritten: h and the states that the
+        cell lets be seen; or (0, K) where they see h itself, in the order of y
     y : (N, S or more, H)  written: h of every step
     c : (N, S+1, states, H') with `keep`, else (N, 1, states, H')  the first holds the initial ones; what follows is written;
         with options a slot more than states
@@ -109,20 +109,22 @@ def _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, stop
     z_step, z_row = to.slots * units, z.shape[1] * to.slots * units
     for p in range(p0, p1):
         j, some, apart = _panel(cell, p, units, width)
-        vectors, at = to.x_count * some, to.x_first * units + j
-        right = Right(pointer(cell.x, p * inputs * cell.x.shape[2]), cell.x.shape[2], 0)
-        init = Out(pointer(cell.b, at), 0, apart)
-        if ragged.shape[1] > 0 or t1 - t0 >= stop - start:
-            for n in range(start, stop):
-                count = min(t1, end_of(ragged, window, n)) - t0
-                out = Out(pointer(z, n * z_row + (t0 - first) * z_step + at), z_step, apart)
-                left = Left(pointer(x, (row_of(ragged, n) * steps + t0) * inputs), inputs, 1, 0)
-                panel_product(tile, count, vectors, out, init, left, right, inputs, 1)
-        else:
-            for t in range(t0, t1):
-                out = Out(pointer(z, start * z_row + (t - first) * z_step + at), z_row, apart)
-                left = Left(pointer(x, (start * steps + t) * inputs), steps * inputs, 1, 0)
-                panel_product(tile, stop - start, vectors, out, init, left, right, inputs, 1)
+        for gate in range(0, to.x_count, VECTORS):  # a tile takes so many
+            vectors = min(VECTORS, to.x_count - gate) * some
+            at = (to.x_first + gate) * units + j
+            right = Right(pointer(cell.x, p * inputs * cell.x.shape[2] + gate * width), cell.x.shape[2], 0)
+            init = Out(pointer(cell.b, at), 0, apart)
+            if ragged.shape[1] > 0 or t1 - t0 >= stop - start:
+                for n in range(start, stop):
+                    count = min(t1, end_of(ragged, window, n)) - t0
+                    out = Out(pointer(z, n * z_row + (t0 - first) * z_step + at), z_step, apart)
+                    left = Left(pointer(x, (row_of(ragged, n) * steps + t0) * inputs), inputs, 1, 0)
+                    panel_product(tile, count, vectors, out, init, left, right, inputs, 1)
+            else:
+                for t in range(t0, t1):
+                    out = Out(pointer(z, start * z_row + (t - first) * z_step + at), z_row, apart)
+                    left = Left(pointer(x, (start * steps + t) * inputs), steps * inputs, 1, 0)
+                    panel_product(tile, stop - start, vectors, out, init, left, right, inputs, 1)
         for slot in range(to.slots):
             if slot < to.x_first or slot >= to.x_first + to.x_count:  # of the bias alone
                 bias = load(cell.b, slot * units + j)
@@ -135,13 +137,13 @@ def _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, stop
 def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, slot, keep, t, start, stop, p0, p1):
     """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time."""
     width, to = lanes(y), places(cell)
-    hidden, units = y.shape[2], z.shape[3]
+    hidden, units, k_end = y.shape[2], z.shape[3], cell.h.shape[1]
     y_row, y_at = y.shape[1] * hidden, (t - window.y_start) * hidden
     z_row, z_at = z.shape[1] * to.slots * units, slot * to.slots * units
     c_row, c_step = c.shape[1] * c.shape[2] * units, c.shape[2] * units if keep else 0
     half = (t - window.start) % 2 * y.shape[0]  # of h, where that of the step before is
     if h.shape[0] > 0:
-        left = Left(pointer(h, (half + start) * hidden), hidden, 1, 0)
+        left = Left(pointer(h, (half + start) * k_end), k_end, 1, 0)
     elif t == window.start:
         left = Left(pointer(h0, start * hidden), hidden, 1, 0)
     else:
@@ -149,11 +151,13 @@ def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, s
     whole = p0 + max(0, min(p1, units // (to.spread * width)) - p0) // 2 * 2 if stop - start == 1 else p0
     for p in range(p0, p1):
         j, some, apart = _panel(cell, p, units, width)
-        out = Out(pointer(z, start * z_row + z_at + to.h_first * units + j), z_row, apart)
-        right = Right(pointer(cell.h, p * hidden * cell.h.shape[2]), cell.h.shape[2], 0)
         if p >= whole or (p - p0) % 2 == 0:
-            second = to.spread * width, to.spread * width, hidden * cell.h.shape[2] * (p < whole)
-            panel_products(recurrent, stop - start, to.h_count * some, out, out, left, right, hidden, 1, second)
+            second = to.spread * width, to.spread * width, k_end * cell.h.shape[2] * (p < whole)
+            for gate in range(0, to.h_count, VECTORS):
+                vectors = min(VECTORS, to.h_count - gate) * some
+                out = Out(pointer(z, start * z_row + z_at + (to.h_first + gate) * units + j), z_row, apart)
+                right = Right(pointer(cell.h, p * k_end * cell.h.shape[2] + gate * width), cell.h.shape[2], 0)
+                panel_products(recurrent, stop - start, vectors, out, out, left, right, k_end, 1, second)
         for n in range(start, stop):
             row, c_at = row_of(ragged, n), n * c_row + (t - window.start) * c_step + j
             y_to = row * y_row + y_at
@@ -172,7 +176,9 @@ def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, s
                 if h.shape[0] > 0:
                     if options is not None:
                         out = masked(options, row, unit, hidden, out)
-                    store_first(h, (y.shape[0] - half + n) * hidden + unit, out, hidden - unit)
+                    h_to = (y.shape[0] - half + n) * k_end + unit
+                    store_first(h, h_to, out, hidden - unit)
+                    show(cell, h, h_to + hidden, hidden, hidden - unit, after)
                 if keep:
                     store_all(z, at, units, kept)
 
@@ -183,7 +189,7 @@ def recompute_part(tile, window, ragged, cell, x, h0, y, c, z, p0, p1):
 
     Without a step that waits for the one before, the products run along time as well as the batch. Arguments are those of
     forward_part with `keep`, except that y is read, and h0 with rows by length; c and z get the same bits. For cells without
-    options.
+    options, of which the products see nothing but h.
     """
     rows, first, hidden, to = rows_at(ragged, window.start, 0, x.shape[0]), window.start, y.shape[2], places(cell)
     width, units, steps = lanes(y), z.shape[3], window.stop - window.start
@@ -192,21 +198,22 @@ def recompute_part(tile, window, ragged, cell, x, h0, y, c, z, p0, p1):
     _project_inputs(tile, window, ragged, cell, x, z, first, first, window.stop, 0, rows, p0, p1)
     for p in range(p0, p1):
         j, some, apart = _panel(cell, p, units, width)
-        vectors, at = to.h_count * some, to.h_first * units + j
-        right = Right(pointer(cell.h, p * hidden * cell.h.shape[2]), cell.h.shape[2], 0)
-        out = Out(pointer(z, at), z_row, apart)
-        panel_product(tile, rows, vectors, out, out, Left(pointer(h0, 0), hidden, 1, 0), right, hidden, 1)
-        if ragged.shape[1] > 0 or steps > rows:
-            for n in range(rows):
-                count = end_of(ragged, window, n) - first - 1
-                out = Out(pointer(z, n * z_row + z_step + at), z_step, apart)
-                left = Left(pointer(y, row_of(ragged, n) * y_row + y_at), hidden, 1, 0)
-                panel_product(tile, count, vectors, out, out, left, right, hidden, 1)
-        else:
-            for t in range(1, steps):
-                out = Out(pointer(z, t * z_step + at), z_row, apart)
-                left = Left(pointer(y, y_at + (t - 1) * hidden), y_row, 1, 0)
-                panel_product(tile, rows, vectors, out, out, left, right, hidden, 1)
+        for gate in range(0, to.h_count, VECTORS):
+            vectors, at = min(VECTORS, to.h_count - gate) * some, (to.h_first + gate) * units + j
+            right = Right(pointer(cell.h, p * hidden * cell.h.shape[2] + gate * width), cell.h.shape[2], 0)
+            out = Out(pointer(z, at), z_row, apart)
+            panel_product(tile, rows, vectors, out, out, Left(pointer(h0, 0), hidden, 1, 0), right, hidden, 1)
+            if ragged.shape[1] > 0 or steps > rows:
+                for n in range(rows):
+                    count = end_of(ragged, window, n) - first - 1
+                    out = Out(pointer(z, n * z_row + z_step + at), z_step, apart)
+                    left = Left(pointer(y, row_of(ragged, n) * y_row + y_at), hidden, 1, 0)
+                    panel_product(tile, count, vectors, out, out, left, right, hidden, 1)
+            else:
+                for t in range(1, steps):
+                    out = Out(pointer(z, t * z_step + at), z_row, apart)
+                    left = Left(pointer(y, y_at + (t - 1) * hidden), y_row, 1, 0)
+                    panel_product(tile, rows, vectors, out, out, left, right, hidden, 1)
         for n in range(rows):
             for t in range(end_of(ragged, window, n) - first):
                 for unit in range(j, j + some * width, width):
@@ -222,7 +229,8 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c
     """Run a part of one layer back through time: some rows, or as a member of a team some units of all rows.
 
     team, threads, window, start, stop : as in forward_part
-    u : recurrent weights (G H, H) and w : input weights (G H, I), by layout.pack_columns, gates in the order of their slots
+    u : recurrent weights (G H, K), in sets of H columns, and w : input weights (G H, I), by layout.pack_columns, gates in
+        the order of their slots
     dy : (N, T, H), or (1, 1, H) where it is the same at every step
     dh : (N, H'), dc : (N, states, H'), with options a slot more  gradients of the states after the window, zero in the
         padding and in that slot; overwritten with those before it
@@ -236,7 +244,7 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c
     start, stop = (0, z.shape[0]) if team.size > 0 else rows_of_part(ragged, start, stop)
     if start == stop:
         return
-    q0, q1 = _share(u.shape[0], members, rank)
+    q0, q1 = _share(u.shape[0] // (1 + places(cell).seen), members, rank)
     least = 1 if ragged.shape[1] == 0 else ROWS  # rows lie anywhere: tiles run along time alone
     block = block_steps(stop - start, z.shape[2] * z.shape[3], least)
     end = end_of(ragged, window, start)
@@ -256,20 +264,27 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c
 
 @jit
 def _recurrent_products(tile, ragged, cell, options, u, dh, dc, z, q0, q1, slot, start, stop):
-    """Write ``dh = dz U``, with dz of one step of z, and what else reaches h before it, for panels q0 to q1 of units."""
+    """Write ``dh = dz U``, with dz of one step of z, and what else reaches h before it, for panels q0 to q1 of units.
+
+    The gradients of states that the product sees are written likewise, to their places in dc.
+    """
     width, to = lanes(z), places(cell)
-    units, hidden = z.shape[3], u.shape[1] // to.h_count
+    units, hidden, k_end = z.shape[3], u.shape[1] // to.h_count, u.shape[1]
     panel = VECTORS * width
     z_step, z_row = to.slots * units, z.shape[1] * to.slots * units
     left = Left(pointer(z, start * z_row + slot * z_step + to.h_first * units), z_row, 1, units)
     init = Out(constant_row(z, 0), 0, width)
     whole = q0 + max(0, min(q1, units // panel) - q0) // 2 * 2 if stop - start == 1 else q0
-    for q in range(q0, q1):
-        out = Out(pointer(dh, start * units + q * panel), units, width)
-        right = Right(pointer(u, q * u.shape[1] * panel), panel, hidden * panel)
-        if q >= whole or (q - q0) % 2 == 0:
-            vectors, second = min(VECTORS, units // width - q * VECTORS), (panel, 0, u.shape[1] * panel * (q < whole))
-            panel_products(tile, stop - start, vectors, out, init, left, right, hidden, to.h_count, second)
+    for part in range(1 + to.seen):
+        first = part * (u.shape[0] // (1 + to.seen))
+        for q in range(q0, q1):
+            out = Out(pointer(dh, start * units + q * panel), units, width)
+            if part > 0:
+                out = Out(pointer(dc, (start * dc.shape[1] + part) * units + q * panel), dc.shape[1] * units, width)
+            right = Right(pointer(u, (first + q) * k_end * panel), panel, hidden * panel)
+            if q >= whole or (q - q0) % 2 == 0:
+                vectors, second = min(VECTORS, units // width - q * VECTORS), (panel, 0, k_end * panel * (q < whole))
+                panel_products(tile, stop - start, vectors, out, init, left, right, hidden, to.h_count, second)
     if options is not None:
         for n in range(start, stop):
             for j in range(q0 * panel, min(q1 * panel, units), width):

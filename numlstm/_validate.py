@@ -245,6 +245,8 @@ def weights(blocks: Mapping[str, tuple[int, int]], value: object, owner: str) ->
         if array.ndim != dimensions or array.shape[0] != count * hidden:
             sizes: dict[str, int | None] = {f"{_times(count)}H": count * hidden}
             shape(name, array, {**sizes, "I": None} if dimensions == 2 else sizes, f" to go with W_hh {W_hh.shape}")
+        if name == "R" and array.shape[1] != array.shape[0]:
+            raise ValueError(f"R must have as many columns as rows, {count}H={count * hidden}, not {array.shape}")
     if W_ih.shape[1] == 0:
         raise ValueError(f"W_ih must have at least one input feature, not shape {W_ih.shape}")
     return tuple(arrays)

@@ -67,6 +67,13 @@ class CellSpec(Spec):
         Whether i and f also see p c of the step before, and o sees p c of this one (Gers and Schmidhuber 2000).
     cell_input : "x and h" or "h only"
         What g sees.
+    gate_recurrence : bool
+        Whether i, f and o also see R times i, f and o of the step before, with a full matrix R (3H, 3H): then these are
+        states as h and c are, zero before the first step. For cells with all three gates.
+    gate_sets : 1 or 2
+        2: i, f and o have two sets of weights, of which each unit takes a mean at each step: the first set counts
+        a = sigmoid of A x + B h + b_a, which stands behind the others in W_ih, W_hh and b (rows i, f, g, o, i, f, o, a), and
+        the second 1 - a. For cells with all three gates, without peepholes and gate recurrence, whose g sees x and h.
     """
 
     input_gate: bool = True
@@ -77,12 +84,13 @@ class CellSpec(Spec):
     output_activation: str = "tanh"
     peepholes: bool = False
     cell_input: str = "x and h"
+    gate_recurrence: bool = False
+    gate_sets: int = 1
 
     kind: ClassVar[str] = "LSTM"
-    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
 
     def __post_init__(self) -> None:
-        for name in ("input_gate", "output_gate", "peepholes"):
+        for name in ("input_gate", "output_gate", "peepholes", "gate_recurrence"):
             _validate.flag(name, getattr(self, name))
         _validate.choice("forget_gate", self.forget_gate, ("learned", "one", "coupled"))
         _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
@@ -95,12 +103,31 @@ class CellSpec(Spec):
             raise ValueError("peepholes=True is for gates, of which this cell has none")
         if self.cell_input == "h only" and not (self.input_gate or self.output_gate or self.forget_gate == "learned"):
             raise ValueError("cell_input='h only' lets x pass through the gates alone, of which this cell has none")
+        every_gate = self.input_gate and self.output_gate and self.forget_gate == "learned"
+        if self.gate_recurrence and not every_gate:
+            raise ValueError("gate_recurrence=True is for cells with an input, a forget and an output gate of their own")
+        if _validate.whole("gate_sets", self.gate_sets) > 2:
+            raise ValueError(f"gate_sets must be 1 or 2, not {self.gate_sets}")
+        others = self.peepholes or self.gate_recurrence or self.cell_input != "x and h"
+        if self.gate_sets == 2 and (others or not every_gate):
+            raise ValueError(
+                "gate_sets=2 is for cells with an input, a forget and an output gate of their own, of which nothing says to "
+                "which set peepholes, gate_recurrence or cell_input='h only' would belong"
+            )
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return ("h", "c", "i", "f", "o") if self.gate_recurrence else ("h", "c")
 
     @functools.cached_property
     def weights(self) -> dict[str, tuple[int, int]]:
-        count = len(gates(self))
+        count, others = len(blocks(self)), len(gates(self)) - 1
         weights = {"W_ih": (count - (self.cell_input == "h only"), 2), "W_hh": (count, 2), "b": (count, 1)}
-        return {**weights, "p": (count - 1, 1)} if self.peepholes else weights
+        if self.peepholes:
+            weights["p"] = (others, 1)
+        if self.gate_recurrence:
+            weights["R"] = (others, 2)
+        return weights
 
 
 @dataclass(frozen=True)
@@ -170,7 +197,8 @@ class SLSTMSpec(Spec):
 
 
 # Greff et al. 2017 take parts away from the LSTM with peepholes; "lstm" is without (their NP), "1997" without a forget gate
-# too (Hochreiter and Schmidhuber). In "elysium" x passes through the gates alone: our reading of that name's one sentence.
+# too (Hochreiter and Schmidhuber). "elysium" and "ltms" are our readings of names that came with a sentence each: x passes
+# through the gates alone, and gate weights that vary with time steps and inputs.
 VARIANTS = {
     "lstm": CellSpec(),
     "peephole": CellSpec(peepholes=True),
@@ -180,8 +208,10 @@ VARIANTS = {
     "niaf": CellSpec(peepholes=True, input_activation="linear"),
     "noaf": CellSpec(peepholes=True, output_activation="linear"),
     "cifg": CellSpec(peepholes=True, forget_gate="coupled"),
+    "fgr": CellSpec(peepholes=True, gate_recurrence=True),
     "1997": CellSpec(forget_gate="one"),
     "elysium": CellSpec(cell_input="h only"),
+    "ltms": CellSpec(gate_sets=2),
 }
 
 
@@ -262,18 +292,49 @@ def gates(spec: CellSpec) -> str:
     return "".join(name for name in "ifgo" if has[name])
 
 
+def blocks(spec: CellSpec) -> str:
+    """Return what each block of W_hh and b is of: the gates, those of a second set behind them, and a, how the sets mix."""
+    return gates(spec) + ("ifoa" if spec.gate_sets == 2 else "")
+
+
 def inside(spec: Spec, weights: Sequence[Array]) -> tuple[Array, Array, Array, Array]:
-    """Return a cell's weights as the engine takes them: W_ih, W_hh, all biases and the peepholes."""
-    W_ih, W_hh, b, *more = weights
-    biases = [each for name, each in zip(spec.weights, weights, strict=True) if name.startswith("b")]
-    if len(biases) > 1:
-        b, more = np.concatenate(biases), []
-    return W_ih, W_hh, b, more[0] if more else np.empty(0, b.dtype)
+    """Return a cell's weights as the engine takes them: W_ih, W_hh with all columns, all biases and the peepholes."""
+    named = dict(zip(spec.weights, weights, strict=True))
+    W_ih, W_hh, b = named["W_ih"], named["W_hh"], [each for name, each in named.items() if name.startswith("b")]
+    if "R" in named:
+        W_hh = np.empty(wide_shape(W_hh.shape), W_hh.dtype)
+        widen(named["W_hh"], named["R"], W_hh)
+    return W_ih, W_hh, b[0] if len(b) == 1 else np.concatenate(b), named.get("p", np.empty(0, W_ih.dtype))
 
 
 def outside(spec: Spec, arrays: Sequence[Array]) -> tuple[Array, ...]:
-    """Return what `inside` made of a cell's weights, or its gradients, as it came: views."""
+    """Return what `inside` made of a cell's weights, or its gradients, as it came: views, of recurrent gates copies."""
     W_ih, W_hh, b, p = arrays
     if any(name.startswith("b_") for name in spec.weights):
         return W_ih, W_hh, *np.split(b, [W_hh.shape[0]])
-    return (W_ih, W_hh, b, p) if "p" in spec.weights else (W_ih, W_hh, b)
+    named = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p}
+    if "R" in spec.weights:
+        hidden = W_hh.shape[0] // 4
+        named |= {"W_hh": np.empty((4 * hidden, hidden), p.dtype), "R": np.empty((3 * hidden, 3 * hidden), p.dtype)}
+        narrow(W_hh, named["W_hh"], named["R"])
+    return tuple([named[name] for name in spec.weights])
+
+
+def wide_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the shape of the engine's recurrent matrix from that of W_hh: products also see i, f and o."""
+    return shape[0], 4 * shape[1]
+
+
+def widen(W_hh: Array, R: Array, wide: Array) -> None:
+    """Write the engine's recurrent matrix (4H, 4H): behind W_hh the columns of R, 0 in the rows of g."""
+    hidden = W_hh.shape[1]
+    wide[:, :hidden] = W_hh
+    wide[2 * hidden : 3 * hidden, hidden:] = 0
+    wide[: 2 * hidden, hidden:], wide[3 * hidden :, hidden:] = R[: 2 * hidden], R[2 * hidden :]
+
+
+def narrow(wide: Array, W_hh: Array, R: Array) -> None:
+    """Write W_hh (4H, H) and R (3H, 3H) from the engine's recurrent matrix, or from its gradient."""
+    hidden = W_hh.shape[1]
+    W_hh[...] = wide[:, :hidden]
+    R[: 2 * hidden], R[2 * hidden :] = wide[: 2 * hidden, hidden:], wide[3 * hidden :, hidden:]

@@ -13,12 +13,13 @@ from . import _threads, _validate, cells
 from ._validate import Array
 from ._workspace import aligned_empty, borrow, give_back
 from .cells import Spec
-from .jitting import LSTMState, RNNState, SequenceState, SLSTMState, Step, zero_state
+from .jitting import FGRState, LSTMState, RNNState, SequenceState, SLSTMState, Step, zero_state
 
 if TYPE_CHECKING:
     from .backend import step
 
 __all__ = [
+    "FGRState",
     "Gradients",
     "LSTMOutput",
     "LSTMState",
@@ -217,7 +218,7 @@ def pack(
 
 def jit(
     weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
-) -> tuple[Step, Any, LSTMState | RNNState | SLSTMState]:
+) -> tuple[Step, Any, LSTMState | RNNState | SLSTMState | FGRState]:
     """Return ``(step, params, state)`` to run the layer a step at a time inside of ``@njit`` functions.
 
     ``step(params, state, x, y)`` brings one sequence one step on: x (I,) is read, y (H,) and the states are written, with
@@ -234,7 +235,7 @@ def jit(
     params : namedtuple of arrays
         In the layout of this machine's vectors and this version of numlstm; a copy or a pickled one is as good, here and in
         other processes. To keep them for longer, keep the weights.
-    state : LSTMState, or RNNState for a GRU or simple RNN, or SLSTMState
+    state : LSTMState, or RNNState for a GRU or simple RNN, or SLSTMState, or FGRState
         Zeros: h (H,), and what else the cell has. One for each sequence: ``state.copy()`` is another.
 
     Raises
@@ -245,7 +246,7 @@ def jit(
     from . import backend
 
     packed = pack(weights, cell, compute_dtype)
-    return backend.step, packed._packed.for_steps(), zero_state(packed._spec.states, (packed.hidden,), packed.dtype)
+    return backend.step, packed._packed.for_steps(), zero_state(packed._spec.state_names, (packed.hidden,), packed.dtype)
 
 
 def _checked(spec: Spec, weights: object) -> tuple[Array, ...]:
@@ -336,10 +337,12 @@ def rnn(
         N sequences of T steps of I features, float32 or float64.
     weights : tuple of arrays, or what `pack` returned for this cell
         Of x's dtype, with a block of H rows for each gate that has weights. LSTM family: W_ih (G H, I), W_hh (G H, H),
-        b (G H,), gates in the order i, f, g, o, and with peepholes p, those of i, f and o. "gru": W_ih (3H, I),
+        b (G H,), gates in the order i, f, g, o; with peepholes p, those of i, f and o; with gate recurrence R (3H, 3H), by
+        which i, f and o (rows) see i, f and o of the step before (columns); with two sets of gates blocks as `CellSpec` has
+        them. "gru": W_ih (3H, I),
         W_hh (3H, H), b (3H,), b_hn (H,), gates r, z, n. "rnn": W_ih (H, I), W_hh (H, H), b (H,). "slstm": as the LSTM.
         A `numlstm.Cell`: as its ``weights`` says, b_h last.
-    states : (h, c), (h,) or (h, c, n, m), (N, H) each, optional
+    states : (h, c), (h,), (h, c, n, m) or (h, c, i, f, o), (N, H) each, optional
         Before the first step; zeros if left out, or for None among them.
     cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec`, `numlstm.RNNSpec`, `numlstm.SLSTMSpec` or `numlstm.Cell`
         A name of `numlstm.cells.VARIANTS`, "gru", "rnn" or "slstm", or one that was registered; a cell by its parts; or one

@@ -54,10 +54,28 @@ class SLSTMState(NamedTuple):
         return copy.deepcopy(self)
 
 
+class FGRState(NamedTuple):
+    """States of one sequence for `step`, of an LSTM whose gates see each other, zeros before its first: h, c, i, f, o (H,).
+
+    room : (3H,)  a step overwrites it and reads nothing older
+    """
+
+    h: Array
+    c: Array
+    i: Array
+    f: Array
+    o: Array
+    room: Array
+
+    def copy(self) -> "FGRState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
 class ModelState(NamedTuple):
     """State of one sequence for `step`, of a model.
 
-    layers : tuple of the layers' states, `Dropout` left out: LSTMState, RNNState, SLSTMState, or () for a layer without
+    layers : tuple of the layers' states, `Dropout` left out: LSTMState, RNNState, SLSTMState, FGRState, or () for none
     outputs : tuple of (C,)  what each of these layers but the last hands on; a step overwrites it and reads nothing older
     """
 
@@ -83,20 +101,23 @@ class Part(NamedTuple):
     """A layer for `step`.
 
     params : its parameters, for a GPU with the code that it needs
-    states : how many arrays (H,) its state has; units : size of its output
+    states : names of its states; units : size of its output
     """
 
     params: Any
-    states: int
+    states: tuple[str, ...]
     units: int
 
 
-def zero_state(states: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Return a layer's state before the first step."""
-    kinds: dict[int, Any] = {0: tuple, 1: RNNState, 2: LSTMState, 4: SLSTMState}
-    if states not in kinds:
-        raise ValueError(f"a cell with {states} states has no step: there is one for 1, 2 or 4, h among them")
-    return kinds[states](*(np.zeros(shape, dtype) for _ in range(states)))
+def zero_state(names: tuple[str, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return a layer's state before the first step, from the names of its states."""
+    zeros = [np.zeros(shape, dtype) for _ in names]
+    if names == FGRState._fields[:5]:
+        return FGRState._make([*zeros, np.zeros((*shape[:-1], 3 * shape[-1]), dtype)])
+    kinds: dict[int, Any] = {1: RNNState, 2: LSTMState, 4: SLSTMState}
+    if names and len(names) not in kinds:
+        raise ValueError(f"a cell with {len(names)} states has no step: there is one for 1, 2 or 4, h among them")
+    return kinds[len(names)](*zeros) if names else ()
 
 
 def map_arrays(function: Callable[[Array], Any], nested: Any) -> Any:
@@ -153,12 +174,12 @@ def _part(layer: Any, maker: Any) -> Part:
     from .layers import Dense, Embedding
 
     if isinstance(layer, Embedding):
-        return Part(maker.embedding_step(layer.parameters["table"], int(layer.mask_zero)), 0, layer.output_dim)
+        return Part(maker.embedding_step(layer.parameters["table"], int(layer.mask_zero)), (), layer.output_dim)
     if isinstance(layer, Dense):
         W, b = layer.parameters["W"], layer.parameters.get("b")
-        return Part(maker.dense_step(W, b, layer.activation), 0, layer.units)
+        return Part(maker.dense_step(W, b, layer.activation), (), layer.units)
     params = maker.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros), layer.cell_clip, layer.zoneouts)
-    return Part(params, layer.spec.states, layer.units)
+    return Part(params, layer.spec.state_names, layer.units)
 
 
 def state_of(parts: list[Part], dtype: np.dtype[Any], batch: tuple[int, ...] = ()) -> ModelState:
@@ -187,8 +208,8 @@ def jit(model: "Sequential", device: Any, sequences: int) -> tuple[Step, Any, Mo
 
 def jit_on_gpu(model: "Sequential", sequences: int, maker: Any) -> tuple[Any, Any, ModelState]:
     """Return (step, params, states) for kernels; the arrays are still the host's. maker : backend.cuda.steps.GpuSteps"""
-    found = parts(model, maker)
     try:
+        found = parts(model, maker)
         step, params = maker.chain_step(part.params for part in found)
     except NotImplementedError as error:
         raise devices.DeviceError(str(error)) from error

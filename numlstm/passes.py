@@ -4,12 +4,13 @@ A run is made by its layer's `begin`, for a `layers.base.Setting`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _random
+from . import _random, cells
 from ._validate import Array
+from ._workspace import Take
 
 if TYPE_CHECKING:
     from . import layers
@@ -62,6 +63,7 @@ class RecurrentRun(Run):
         self.states: tuple[Array, ...] | None = None
         without, none = backend.zeros(0 if layer.use_bias else layer.bias_size, dtype), backend.zeros(0, dtype)
         self._zeros = lambda size, _: without if size else none
+        self._wide = [self._recurrent_matrix(take, dtype) for _ in range(1 + training)]  # and its gradient
         kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
         self._packed = backend.Weights(kind, features, layer.units, dtype, take)
@@ -88,8 +90,13 @@ class RecurrentRun(Run):
             self._db = backend.zeros(without.shape, dtype)
             self._no_others = (None,) * (layer.spec.states - 1)  # gradients of other last states than h
 
+    def _recurrent_matrix(self, take: Take, dtype: np.dtype[Any]) -> Array | None:
+        """Return memory for the recurrent matrix as the engine takes it, None where the layer has it so."""
+        shape = 4 * self._layer.units, self._layer.units
+        return take(cells.wide_shape(shape), dtype) if "R" in self._layer.spec.weights else None
+
     def load(self) -> None:
-        self._weights = self._layer.weights_inside(self._zeros)
+        self._weights = self._layer.weights_inside(self._zeros, self._wide[0])
         self._packed.load(self._weights)
 
     def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
@@ -148,9 +155,15 @@ class RecurrentRun(Run):
 
     def backward(self, dy: Array, gradients: Mapping[str, Array], add: bool) -> Array | None:
         upstream = (dy, None) if self._layer.return_sequences else (None, (dy, *self._no_others))
-        sums = gradients["W_ih"], gradients["W_hh"], gradients.get("b", self._db), gradients.get("p", self._weights[3])
+        dW_hh, wide = gradients["W_hh"], self._wide[1]
+        if wide is not None and add:
+            cells.widen(dW_hh, gradients["R"], wide)
+        recurrent = dW_hh if wide is None else wide
+        sums = gradients["W_ih"], recurrent, gradients.get("b", self._db), gradients.get("p", self._weights[3])
         inputs = self._x, None if self._first is None else self._first[0], self._steps
         self._sweep.backward(self._packed, self._weights, inputs, upstream, self._dx, None, sums, add)
+        if wide is not None:
+            cells.narrow(wide, dW_hh, gradients["R"])
         if self._dx.shape[2] == 0:
             return None
         if self._drops:

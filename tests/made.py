@@ -48,6 +48,8 @@ def textbook(spec):
         inner,
         outer,
         spec.peepholes,
+        gate_recurrence=spec.gate_recurrence,
+        gate_sets=spec.gate_sets,
         cell_input="h" if spec.cell_input == "h only" else spec.cell_input,
     )
     return cell, {"activation": activation, "recurrent_activation": spec.recurrent_activation}

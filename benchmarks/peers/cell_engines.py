@@ -66,6 +66,7 @@ def flops(cell: str, shape: Shape) -> Flops:
 
 def _flops(spec: Spec, shape: Shape) -> Flops:
     products = 2 * (spec.weights["W_ih"][0] * shape.I + spec.weights["W_hh"][0] * shape.H)
+    products += 2 * spec.weights["R"][0] ** 2 * shape.H if "R" in spec.weights else 0
     if spec == mgu:
         return Flops(products, VALUE["sigmoid"] + VALUE["tanh"] + 6, 13)
     if isinstance(spec, RNNSpec):
@@ -82,6 +83,9 @@ def _flops(spec: Spec, shape: Shape) -> Flops:
     values = VALUE[spec.input_activation] + VALUE[spec.output_activation]
     slopes = SLOPE[spec.input_activation] + SLOPE[spec.output_activation]
     forward = count * gate + values + 4 + more
+    more += 3 * spec.gate_recurrence  # of the gates' gradients as states
+    if spec.gate_sets == 2:  # differences, their mean, and the share
+        forward, more = forward + VALUE["sigmoid"] + 9, more + 14
     return Flops(products, forward, count * (2 + slope) + slopes + VALUE[spec.output_activation] + 7 + more)
 
 
@@ -111,7 +115,7 @@ def cell_problem(shape: Shape, cell: str) -> CellProblem:
     """Return the same data in every process."""
     rng = np.random.default_rng(SEED)
     N, T, I, H = shape  # noqa: E741
-    bound, columns = 1 / np.sqrt(H), {"W_ih": (I,), "W_hh": (H,)}
+    bound, columns = 1 / np.sqrt(H), {"W_ih": (I,), "W_hh": (H,), "R": (3 * H,)}
     x, dy = (rng.standard_normal((N, T, size)).astype(np.float32) for size in (I, H))
     weights = {
         name: rng.uniform(-bound, bound, (blocks * H, *columns.get(name, ()))).astype(np.float32)
@@ -254,7 +258,7 @@ def _activation(torch, name):
     return known[name] if name in known else getattr(torch, name)
 
 
-def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, clip=None, mask=None, keeps=None):
+def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, clip=None, mask=None, keeps=None):
     names, hidden = gates(spec), W_hh.shape[1]
     gate, squash, out = (
         _activation(torch, name) for name in (spec.recurrent_activation, spec.input_activation, spec.output_activation)
@@ -263,8 +267,12 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, clip=None, mask=None, keeps=Non
         g = names.index("g") * hidden
         W_ih = torch.cat([W_ih[:g], torch.zeros(hidden, W_ih.shape[1]), W_ih[g:]])
     peepholes = {} if p is None else dict(zip(names.replace("g", ""), p.split(hidden), strict=True))
+    if R is not None:  # one product with [h i f o], in which g sees no gates
+        beside = torch.cat([R[: 2 * hidden], torch.zeros(hidden, 3 * hidden), R[2 * hidden :]])
+        W_hh = torch.cat([W_hh, beside], 1)
     projected, U = x @ W_ih.T + b, W_hh.T
     h = c = torch.zeros(x.shape[0], hidden)
+    others = [] if R is None else [h, h, h]
     ys = []
 
     def value(name, z, c):
@@ -272,19 +280,29 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, clip=None, mask=None, keeps=Non
 
     for t in range(x.shape[1]):
         seen = h if mask is None else h * mask
-        z = dict(zip(names, torch.addmm(projected[:, t], seen, U).split(hidden, 1), strict=True))
+        seen = torch.cat([seen, *others], 1) if others else seen
+        z = torch.addmm(projected[:, t], seen, U).split(hidden, 1)
+        if spec.gate_sets == 2:
+            share, second = torch.sigmoid(z[7]), {0: z[4], 1: z[5], 3: z[6]}
+            z = [torch.lerp(second[k], z[k], share) if k in second else z[k] for k in range(4)]
+        z = dict(zip(names, z, strict=True))
         before = h, c
         new = squash(z["g"])
         if "i" in z:
             i = value("i", z, c)
             new = i * new
-        kept = value("f", z, c) * c if "f" in z else (1 - i) * c if spec.forget_gate == "coupled" else c
+        if "f" in z:
+            f = value("f", z, c)
+        kept = f * c if "f" in z else (1 - i) * c if spec.forget_gate == "coupled" else c
         c = kept + new
         if clip is not None:
             c = c.clamp(-clip, clip)
         h = out(c)
         if "o" in z:
-            h = value("o", z, c) * h
+            o = value("o", z, c)
+            h = o * h
+        if R is not None:
+            others = [i, f, o]
         if keeps is not None:
             h, c = (torch.where(keep[:, t] > 0, old, new) for keep, old, new in zip(keeps, before, (h, c), strict=True))
         ys.append(h)

@@ -43,6 +43,7 @@ class Dense:
             self._copies = take((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype)
             self._tasks = panels[0] * gradients.chunk_count.py_func(inputs + 1, panels[0])
             self._no_state = np.empty((rows, 1, 0), dtype), np.empty((rows, 0), dtype)
+            self._no_other_states = np.empty((rows, 1, 0, 0), dtype)
             self._one_step = np.array((0, 1, 0, 1, rows))
             self._no_weights = np.empty((outputs, 0), dtype)
 
@@ -84,6 +85,7 @@ class Dense:
             self._dz_of_steps,
             x.reshape(rows, 1, -1),
             *self._no_state,
+            self._no_other_states,
             self._no_weights,
             self._sums,
             self._copies,

@@ -25,15 +25,15 @@ _NO_TEAM = new_team(1)
 _FULL = np.empty((3, 0), np.int64)  # of batches whose rows all have the same length: see kernels.ragged
 
 
-def _split(sizes: tuple[int, int, int, int], gates: tuple[int, int], dtype: np.dtype[Any]) -> tuple[int, bool]:
+def _split(sizes: tuple[int, int, int, int], products: tuple[int, int], dtype: np.dtype[Any]) -> tuple[int, bool]:
     """Return into how many parts a sweep falls, and whether each takes hidden units of all rows instead of some rows.
 
     Rows need no barrier, but each thread reads all recurrent weights at every step: where these do not stay in its cache and
     few rows make use of them, or there are not enough rows, units are split.
     """
     batch, steps, inputs, hidden = sizes
-    work = batch * steps * hidden * (gates[0] * inputs + gates[1] * hidden)
-    recurrent = gates[1] * hidden * hidden
+    work = batch * steps * hidden * (products[0] * inputs + products[1] * hidden)
+    recurrent = products[1] * hidden * hidden
     threads = parts(hidden // target.lanes(dtype), work)
     scarce = batch < threads or (batch < _FEW_ROWS * threads and recurrent * dtype.itemsize > _CACHED_BYTES)
     if scarce and batch * recurrent >= _WORTH_A_STEP * threads:
@@ -93,7 +93,8 @@ class Recurrent:
         self._zeros = self._memory((max(1, batch), hidden), dtype)  # a pass fills it anew: others may use the memory between
         self._none, self._no_dy = self._zeros[:0], self._zeros[:1, np.newaxis]
         self._no_states = (self._zeros,) * (1 + states), (self._none,) * (1 + states)
-        self._h = self._memory((2 * batch if ragged or options else 0, hidden), dtype)
+        seen = kind.seen
+        self._h = self._memory((2 * batch if ragged or options or seen > 1 else 0, seen * hidden), dtype)
         self._cut(steps)
         if self._recompute:
             self._states = [self._some_states() for _ in self._windows]
@@ -133,11 +134,11 @@ class Recurrent:
     def _deal(self, threads: int) -> None:
         """Choose into how many parts each work falls, for so many threads."""
         (batch, _, inputs, hidden), steps = self._sizes, self._steps
-        kind, width, rows = self._kind, target.lanes(self._dtype), inputs + hidden + 1
+        kind, width, rows = self._kind, target.lanes(self._dtype), inputs + self._kind.seen * hidden + 1
         panels = kind.gradient_panels(hidden, self._dtype)
-        weights = hidden * (kind.gates[0] * inputs + kind.gates[1] * hidden)
+        weights = hidden * (kind.products[0] * inputs + kind.products[1] * hidden)
         self._threads = threads
-        self._parts, by_units = _split((batch, steps, inputs, hidden), kind.gates, self._dtype)
+        self._parts, by_units = _split((batch, steps, inputs, hidden), kind.products, self._dtype)
         self._members = self._parts if by_units else 1
         self._packing = parts(-(-max(inputs, hidden) // (4 * width)), 4 * weights)
         self._panels = parts(-(-hidden // (width * kind.spread)), batch * steps * weights)
@@ -202,7 +203,8 @@ class Recurrent:
         """Run through window `k`, with y of it alone for None."""
         window, y = (self._windows_alone[k], self._y) if y is None else (self._windows[k], y)
         ragged = self._ragged[k]
-        h = self._h if ragged.size or (cell.options is not None and cell.options.mask.size) else self._none
+        apart = ragged.size or self._kind.seen > 1 or (cell.options is not None and cell.options.mask.size)
+        h = self._h if apart else self._none
         work = self._c, self._z, keep
         try:
             parallel.forward(*self._now(), self._product, window, ragged, cell, x, first, h, y, last, *work)
@@ -222,7 +224,7 @@ class Recurrent:
         Views; of a ragged batch copies, in which anything lies past the lengths.
         """
         kind, hidden = self._kind.cell, self._sizes[3]
-        gates = sorted(filter(None, kind.kept), key="ifgorzn".find)
+        gates = sorted(filter(None, kind.kept), key="ifgorzna".find)
         found = {name: self._z[:, :, kind.kept.index(name), :hidden] for name in gates}
         found |= {name: self._c[:, 1:, k, :hidden] for k, name in enumerate(kind.state_names) if name != "h"}
         order = self._ragged[0][0]
@@ -268,7 +270,7 @@ class Recurrent:
         for k in reversed(range(len(self._windows))):
             window = self._windows[k]
             h = zeros if h0 is None else h0
-            if self._recompute == "gates" and self._options:
+            if self._recompute == "gates" and (self._options or kind.seen > 1):  # outputs alone do not tell the gates
                 h = self._states[k][0]
                 self._forward(k, cell, x, self._states[k], y, self._no_states[1], True)
             elif self._recompute == "gates":
@@ -289,11 +291,12 @@ class Recurrent:
                 raise
             if x.shape[0] and self._longest:
                 mask = none if cell.options is None else cell.options.mask
-                flat = kind.rows, self._z, x, y, h, mask, packed.panels, copies
+                flat = kind.rows, self._z, x, y, h, self._c, mask, packed.panels, copies
                 parallel.weight_gradients(sums_runtime, *steps, *flat, *sums[:3], add)
                 if len(kind.cell.peepholes):
                     panels_runtime, sums_p = runtime(self._dtype, self._panels), (packed.peephole_sums, sums[3])
-                    parallel.peephole_gradients(panels_runtime, *steps, kind.cell.peepholes, self._z, self._c, *sums_p, add)
+                    looks = kind.cell.peepholes, kind.cell.states if self._options else 0
+                    parallel.peephole_gradients(panels_runtime, *steps, *looks, self._z, self._c, *sums_p, add)
         if first is not None and kind.cell.h_is_state:
             first[0][...] += carried[-1]
         if (x.shape[0] == 0 or self._longest == 0) and not add:

@@ -17,8 +17,9 @@ from .weights import Parameters, Weights, kind_of, options_of
 
 def recurrent_step(name: str, weights: Parameters, clip: float | None, zoneout: tuple[float, float]) -> Any:
     """Return the parameters of a recurrent layer with a cell of this name (kernels.cells.cell_type) and options."""
-    (_, inputs), hidden = weights[0].shape, weights[1].shape[1]
-    packed = Weights(kind_of(name), inputs, hidden, weights[0].dtype, aligned_empty)
+    kind, inputs = kind_of(name), weights[0].shape[1]
+    hidden = weights[1].shape[1] // kind.seen
+    packed = Weights(kind, inputs, hidden, weights[0].dtype, aligned_empty)
     packed.load(weights)
     none = np.empty((0, hidden), weights[0].dtype)
     packed.cell = options_of(packed.cell, clip, zoneout, None, none)

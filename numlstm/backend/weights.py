@@ -18,6 +18,7 @@ class Kind(NamedTuple):
 
     rows, orders : as `parallel.pack_cell` wants them; gates : slots that the products with x and with h are added to
     first : first slot that has parameters; spread : vectors of hidden units in a panel of weights
+    seen : how many arrays (N, H) the recurrent product sees, h and some of the other states
     """
 
     cell: type[cells.Cell]
@@ -26,6 +27,12 @@ class Kind(NamedTuple):
     gates: tuple[int, int]
     first: int
     spread: int
+    seen: int
+
+    @property
+    def products(self) -> tuple[int, int]:
+        """How many multiply-adds a unit needs for each input feature, and for each hidden unit."""
+        return self.gates[0], self.gates[1] * self.seen
 
     def gradient_panels(self, hidden: int, dtype: np.dtype[Any]) -> int:
         """Return how many panels the slots that have parameters make up, for the gradients of the weights."""
@@ -42,7 +49,7 @@ def kind_of(name: str) -> Kind:
     x_order, h_order = (np.array([cell.rows[i, slot] for slot in slots[i]]) for i in range(2))
     gates = cell.x_slots[1], cell.h_slots[1]
     first = int(gradients.first_slot.py_func(cell.rows))
-    return Kind(cell, cell.rows, (x_order, h_order), gates, first, cells.spread_of(cell))
+    return Kind(cell, cell.rows, (x_order, h_order), gates, first, cells.spread_of(cell), 1 + cell.seen)
 
 
 def options_of(
@@ -60,7 +67,7 @@ def options_of(
     return cell._replace(options=options.Options(numbers, np.array([] if seed is None else [seed], np.uint64), mask))
 
 
-Parameters = tuple[Array, Array, Array, Array]  # W_ih, W_hh, b and peepholes p, in blocks of H rows
+Parameters = tuple[Array, Array, Array, Array]  # W_ih, W_hh (G H, K), b and peepholes p, in blocks of H rows
 
 
 class Weights:
@@ -80,7 +87,7 @@ class Weights:
         units, (x, h) = layout.padded(hidden, dtype), kind.gates
         self.cell = kind.cell(
             self._memory(layout.gate_panels_shape(hidden, inputs, x, kind.spread, dtype)),
-            self._memory(layout.gate_panels_shape(hidden, hidden, h, kind.spread, dtype)),
+            self._memory(layout.gate_panels_shape(hidden, hidden * kind.seen, h, kind.spread, dtype)),
             self._memory((kind.cell.slots, units)),
             self._memory((len(kind.cell.peepholes), units)),
         )
@@ -106,8 +113,10 @@ class Weights:
         if self.copies is None:
             x_rows, h_rows = (gates * hidden for gates in self._kind.gates)
             w = layout.column_panels_shape(x_rows, inputs, dtype) if inputs_gradient else (0, 0, 4 * width)
-            self.columns = self._memory(w), self._memory(layout.column_panels_shape(h_rows, hidden, dtype))
-            self.panels = self._memory((self._kind.gradient_panels(hidden, dtype), inputs + 1 + hidden, 4 * width))
+            seen = self._kind.seen
+            of_set, *panel = layout.column_panels_shape(h_rows, hidden, dtype)
+            self.columns = self._memory(w), self._memory((seen * of_set, *panel))
+            self.panels = self._memory((self._kind.gradient_panels(hidden, dtype), inputs + 1 + seen * hidden, 4 * width))
             self.peephole_sums = self._memory(self.cell.p.shape)
         elif self.copies.shape[0] < parts:
             self.nbytes -= self.copies.nbytes

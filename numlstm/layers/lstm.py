@@ -50,14 +50,16 @@ class LSTM(Recurrent):
     return_sequences : bool
         Whether y is the output of every step (N, T, H) or of the last one (N, H).
     return_state : bool
-        Whether a call of the layer, or `predict` of a model that ends with it, also returns the last h and c (N, H).
+        Whether a call of the layer, or `predict` of a model that ends with it, also returns the last h and c (N, H), and of
+        the variant "fgr" the last i, f and o.
     go_backwards : bool
         Whether sequences are read from their end; the outputs stand in the order in which they arise.
     stateful : bool
         Whether a batch begins with the states that the batch before it ended with, row by row, until `reset_states`.
     variant : str or `numlstm.CellSpec`
         A name of `numlstm.cells.VARIANTS`, such as "peephole", "cifg" or "1997", or a cell by its parts, which also says its
-        activations. Peepholes begin with zeros.
+        activations. Peepholes begin with zeros, the matrix R of "fgr" as the recurrent weights do; in `get_weights` they
+        stand behind the bias, in this order.
     recompute : None, "gates" or "states"
         What training does not keep in memory but computes again, with the same bits: nothing; the gates and cell states of
         each step; or also its output, unless the layer returns it. For long sequences.
@@ -123,9 +125,9 @@ class LSTM(Recurrent):
 
     def _initializers(self) -> dict[str, Initializer]:
         assert isinstance(self.spec, CellSpec)
-        all_of_them, gates = super()._initializers(), cells.gates(self.spec)
-        if self.unit_forget_bias and "f" in gates:
-            all_of_them["b"] = _ForgetBias(self.bias_initializer, len(gates), gates.index("f"))
+        all_of_them, blocks = super()._initializers(), cells.blocks(self.spec)
+        if self.unit_forget_bias and "f" in blocks:
+            all_of_them["b"] = _ForgetBias(self.bias_initializer, blocks)
         return all_of_them
 
 
@@ -150,12 +152,12 @@ def _spec(variant: str | CellSpec, activation: str, recurrent_activation: str) -
 
 
 class _ForgetBias(Initializer):
-    """A bias whose block of the forget gate begins at 1."""
+    """A bias whose blocks of the forget gate begin at 1."""
 
-    def __init__(self, others: Initializer, blocks: int, forget: int) -> None:
-        self._others, self._blocks, self._forget = others, blocks, forget
+    def __init__(self, others: Initializer, blocks: str) -> None:
+        self._others, self._forget = others, [name == "f" for name in blocks]
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         values = np.array(self._others(shape, rng))
-        values.reshape(self._blocks, -1)[self._forget] = 1
+        values.reshape(len(self._forget), -1)[self._forget] = 1
         return values

@@ -24,7 +24,7 @@ class Recurrent(Layer):
     traits = attrgetter(
         "units", "spec", "use_bias", "return_sequences", "return_state", "go_backwards", "cell_clip", "zoneout"
     )
-    _TRANSPOSED = frozenset({"W_ih", "W_hh"})
+    _TRANSPOSED = frozenset({"W_ih", "W_hh", "R"})
 
     def __init__(
         self,
@@ -73,11 +73,18 @@ class Recurrent(Layer):
             raise ValueError("the layer has no weights yet: give it an input_shape, or show it data, first")
         return cells.outside(self.spec, self.weights_inside(np.zeros))
 
-    def weights_inside(self, zeros: Any) -> tuple[Array, Array, Array, Array]:
-        """Return the weights as the engine takes them; `zeros` makes those that the layer does without."""
+    def weights_inside(self, zeros: Any, wide: Array | None = None) -> tuple[Array, Array, Array, Array]:
+        """Return the weights as the engine takes them; `zeros` makes those that the layer does without.
+
+        wide : memory for the engine's recurrent matrix (cells.widen), of a cell that needs one
+        """
         W_ih, W_hh = self.parameters["W_ih"], self.parameters["W_hh"]
         b = self.parameters["b"] if self.use_bias else zeros(self.bias_size, W_ih.dtype)
-        p = self.parameters.get("p")
+        p, R = self.parameters.get("p"), self.parameters.get("R")
+        if R is not None:
+            wide = np.empty(cells.wide_shape(W_hh.shape), W_hh.dtype) if wide is None else wide
+            cells.widen(W_hh, R, wide)
+            W_hh = wide
         return W_ih, W_hh, b, zeros(0, W_ih.dtype) if p is None else p
 
     @property
@@ -105,10 +112,12 @@ class Recurrent(Layer):
             shapes["b"] = (self.bias_size,)
         if "p" in blocks:
             shapes["p"] = (blocks["p"][0] * self.units,)
+        if "R" in blocks:
+            shapes["R"] = (blocks["R"][0] * self.units, blocks["R"][0] * self.units)
         return shapes
 
     def _initializers(self) -> dict[str, Initializer]:
-        weights = {"W_ih": self.kernel_initializer, "W_hh": self.recurrent_initializer}
+        weights = {"W_ih": self.kernel_initializer, **dict.fromkeys(("W_hh", "R"), self.recurrent_initializer)}
         return {**weights, "b": self.bias_initializer, "p": initializers.get("zeros")}
 
     def begin(self, setting: Setting) -> "RecurrentRun":

@@ -35,6 +35,7 @@ from own_cells import OWN
 
 ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
 CELLS = {**specs.VARIANTS, "gru": specs.GRUSpec(), "rnn": specs.RNNSpec(), "slstm": specs.SLSTMSpec()}
+del CELLS["fgr"], CELLS["ltms"]  # not there yet
 CELLS |= {name: OWN[name] for name in ("mgu", "own slstm")}
 # All kernels of these, for all architectures; other cells differ from them in what holds a part of the cell.
 # After dtypes, precisions of a layer's products in float32: only what holds a product; or options, and what those change.
@@ -184,7 +185,8 @@ def of_steps(dtype):
     def recurrent(name, with_options):
         name, kind = CELLS[name].name, kind_of(CELLS[name].name).cell
         weights = _tuple(step.Weights, cube, cube, matrix, vector, options_type(dtype) if with_options else types.Tuple(()))
-        state = type(jitting.zero_state(kind.states + (not kind.h_is_state), (1,), np.dtype(dtype)))
+        names = kind.state_names if kind.h_is_state else ("h", *kind.state_names)
+        state = type(jitting.zero_state(names, (1,), np.dtype(dtype)))
         return step.Recurrent(name, with_options), weights, _tuple(state, *[matrix] * len(state._fields))
 
     def dense(activation):

@@ -31,13 +31,14 @@ def test_pack_rows(rng, units, inputs, dtype):
     np.testing.assert_array_equal(panels, padded.reshape(panels.shape[0], -1, inputs).transpose(0, 2, 1))
 
 
-@pytest.mark.parametrize("order", [(0,), (2, 0, 1)])
+@pytest.mark.parametrize(("order", "sets"), [((0,), 1), ((2, 0, 1), 1), ((2, 0, 1), 4)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("rows", "columns"), [(3, 1), (6, 3), (21, 16), (9, 65), (12, 130)])
-def test_pack_columns(rng, rows, columns, dtype, order):
-    matrix = rng.standard_normal((rows, columns)).astype(dtype)
-    panels = np.full(layout.column_panels_shape(rows, columns, dtype), np.nan, dtype)
-    callable_from_python(layout.pack_columns)(0, matrix, np.array(order), panels, 0, panels.shape[0])
-    padded = np.zeros((rows, panels.shape[0] * panels.shape[2]), dtype)
-    padded[:, :columns] = matrix.reshape(len(order), -1, columns)[list(order)].reshape(rows, columns)
-    np.testing.assert_array_equal(panels, padded.reshape(rows, panels.shape[0], -1).transpose(1, 0, 2))
+def test_pack_columns(rng, rows, columns, dtype, order, sets):
+    matrix = rng.standard_normal((rows, sets * columns)).astype(dtype)
+    of_set, *panel = layout.column_panels_shape(rows, columns, dtype)
+    panels = np.full((sets * of_set, *panel), np.nan, dtype)
+    callable_from_python(layout.pack_columns)(0, matrix, np.array(order), sets, panels, 0, len(panels))
+    padded = np.zeros((rows, sets, of_set * panels.shape[2]), dtype)
+    padded[:, :, :columns] = matrix.reshape(len(order), -1, sets, columns)[list(order)].reshape(rows, sets, columns)
+    np.testing.assert_array_equal(panels, padded.reshape(rows, len(panels), -1).transpose(1, 0, 2))

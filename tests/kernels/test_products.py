@@ -13,7 +13,7 @@ from support import callable_from_python
 def test_dense(rng, rows, inputs, columns, dtype, parts):
     x, weights = rng.standard_normal((rows, inputs)).astype(dtype), rng.standard_normal((inputs, columns)).astype(dtype)
     panels = np.empty(layout.column_panels_shape(inputs, columns, dtype), dtype)
-    callable_from_python(layout.pack_columns)(0, weights, np.zeros(1, np.int64), panels, 0, panels.shape[0])
+    callable_from_python(layout.pack_columns)(0, weights, np.zeros(1, np.int64), 1, panels, 0, panels.shape[0])
     bias = np.zeros(panels.shape[0] * panels.shape[2], dtype)
     bias[:columns] = rng.standard_normal(columns)
     memory = np.full(rows * columns + 64, 7, dtype)

@@ -48,6 +48,7 @@ def test_threads_windows_packing_and_cuts_change_no_bit(rng, name):
 LAYERS = {
     "lstm": lambda **options: LSTM(6, **options),
     "peephole": lambda **options: LSTM(6, variant="peephole", **options),
+    "fgr": lambda **options: LSTM(6, variant="fgr", **options),
     "a cell by its parts": lambda **options: LSTM(6, variant=CellSpec(output_gate=False), **options),
     "relu": lambda **options: LSTM(6, activation="relu", **options),
     "gru": lambda **options: GRU(6, **options),
@@ -85,11 +86,11 @@ def test_a_saved_model_predicts_the_same(rng, tmp_path, name):
 
 
 def test_the_forget_gate_of_a_variant_begins_open():
-    for variant, blocks, forget in (("lstm", 4, 1), ("nig", 3, 0), ("nog", 3, 1)):
+    for variant, blocks, forget in (("lstm", 4, [1]), ("nig", 3, [0]), ("nog", 3, [1]), ("ltms", 8, [1, 5])):
         layer = LSTM(5, variant=variant, input_shape=(2, 3))
         layer.build((2, 3), np.dtype(np.float32))
         bias = layer.parameters["b"].reshape(blocks, 5)
-        assert (bias[forget] == 1).all() and bias.sum() == 5
+        assert (bias[forget] == 1).all() and bias.sum() == 5 * len(forget)
 
 
 def test_a_cell_by_its_parts_is_compiled_once(tmp_path):
@@ -108,6 +109,7 @@ print(sum(parallel.forward.stats.cache_hits.values()))
 
 
 WEIGHTS = tuple(np.zeros(shape) for shape in ((8, 3), (8, 2), (8,)))
+FGR = (*WEIGHTS, np.zeros(6))
 X = np.zeros((1, 4, 3))
 
 
@@ -135,6 +137,22 @@ X = np.zeros((1, 4, 3))
         (lambda: CellSpec(False, "coupled"), ValueError, "needs an input gate"),
         (lambda: CellSpec(False, "one", False, peepholes=True), ValueError, "for gates, of which this cell has none"),
         (lambda: CellSpec(False, "one", False, cell_input="h only"), ValueError, "of which this cell has none"),
+        (
+            lambda: CellSpec(output_gate=False, gate_recurrence=True),
+            ValueError,
+            "for cells with an input, a forget and an out",
+        ),
+        (lambda: CellSpec(gate_sets=3), ValueError, "gate_sets must be 1 or 2, not 3"),
+        (
+            lambda: CellSpec(gate_sets=2, peepholes=True),
+            ValueError,
+            "gate_sets=2 is for cells with an input, a forget and an",
+        ),
+        (
+            lambda: functional.rnn(X, (*FGR, np.zeros((6, 2))), cell="fgr"),
+            ValueError,
+            "R must have as many columns as rows, 3H=6",
+        ),
         (lambda: GRUSpec(recurrent_activation="tanh"), ValueError, "recurrent_activation must be one of"),
         (lambda: SLSTMSpec("sigmoids"), ValueError, "forget_gate must be one of 'exp', 'sigmoid'"),
         (lambda: SLSTM(3)(X, initial_state=X[0]), TypeError, r"must be a tuple \(h, c, n, m\) of arrays \(N, H\)"),

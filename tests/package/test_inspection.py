@@ -26,6 +26,7 @@ NAMES = {
     "nfg": "igoch",
     "1997": "igoch",
     "nog": "ifgch",
+    "ltms": "ifgoach",
     "no gate": "gch",
     "gru": "rznh",
     "rnn": "h",

@@ -16,6 +16,7 @@ CELLS = {
     "lstm": reference.LSTM(),
     "peephole": reference.PRESETS["peephole"],
     "cifg": reference.PRESETS["cifg"],
+    "fgr": reference.PRESETS["fgr"],
     "gru": reference.GRU(),
     "rnn": reference.SimpleRNN(),
     "slstm": reference.SLSTM(),
@@ -49,7 +50,7 @@ class Case:
             self.states[2][:] = 1 + np.abs(self.states[2])  # n is a sum of exponentials
         self.lengths = rng.integers(1, steps, batch, endpoint=True) if ragged else None
         ours, textbooks = {}, {}
-        with_c = count == 2
+        with_c = self.cell.has_cell_state
         if kind in ("clip", "all") and with_c:
             ours["cell_clip"] = textbooks["cell_clip"] = float(dtype(0.3))
         if kind in ("mask", "all"):
@@ -81,7 +82,7 @@ class Case:
         return out.y, *out.states, gradients.x, *gradients.weights.values(), *gradients.states
 
 
-COMBINATIONS = [(name, kind) for name in CELLS for kind in KINDS if kind != "clip" or cells.spec(name).states == 2]
+COMBINATIONS = [(name, kind) for name in CELLS for kind in KINDS if kind != "clip" or CELLS[name].has_cell_state]
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])

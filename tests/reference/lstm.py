@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.parts import activate, normalise, normalise_backward, slope
+from reference.parts import activate, normalise, normalise_backward, sigmoid, slope
 
 
 @dataclass(frozen=True)
 class LSTM:
     """c = f c_before + i g, h = o tanh(c), with i, f, o = sigmoid(.) and g = tanh(.) of W_ih x + W_hh h_before + b.
 
-    States: h, c and, with gate_recurrence, the gates side by side. A gate that is absent has no rows in the weights.
+    States: h, c and, with gate_recurrence, each of the gates. A gate that is absent has no rows in the weights.
     Peepholes are Gers's (2000): i and f also see p c_before, o sees p c. Variants: Greff et al., "LSTM: a search space
     odyssey" (2017); elysium (`cell_input`) and ltms (`gate_sets`) are our reading of one sentence each.
     """
@@ -24,7 +24,7 @@ class LSTM:
     peepholes: bool = False
     gate_recurrence: bool = False  # gates also see those of the step before, through R
     cell_input: str = "x and h"  # what g sees; or "h"
-    gate_sets: int = 1  # sets of weights of i, f and o, mixed by softmax(A [x, h] + a0)
+    gate_sets: int = 1  # or 2 of weights of i, f and o, of which the first counts a = sigmoid(W x + U h + b), with rows a
 
     has_cell_state = True
 
@@ -47,8 +47,8 @@ class LSTM:
 
     @property
     def rows(self):
-        """The rows of W_hh and b, H for a letter: the first set in the order i f g o, then gates of further sets."""
-        return "".join(k for k in "ifgo" if k in self.gates + "g") + self.gates * (self.gate_sets - 1)
+        """The rows of W_hh and b, H for a letter: the first set in the order i f g o, then gates of the second, and a."""
+        return "".join(k for k in "ifgo" if k in self.gates + "g") + (self.gates + "a" if self.gate_sets == 2 else "")
 
     def weight_shapes(self, inputs, hidden, outputs):
         shapes = {
@@ -61,12 +61,10 @@ class LSTM:
             shapes["p"] = (gates,)
         if self.gate_recurrence:
             shapes["R"] = (gates, gates)
-        if self.gate_sets > 1:
-            shapes |= {"A": (self.gate_sets, inputs + outputs), "a0": (self.gate_sets,)}
         return shapes
 
     def state_widths(self, hidden, outputs):
-        return (outputs, hidden, *([hidden * len(self.gates)] if self.gate_recurrence else []))
+        return (outputs, hidden, *[hidden for _ in self.gates if self.gate_recurrence])
 
     @property
     def _rows_of_x(self):
@@ -77,9 +75,10 @@ class LSTM:
         return np.repeat([k in self._rows_of_x for k in self.rows], z.shape[1] // len(self.rows))
 
     def _shares(self, a):
-        """Return by how much each block of rows counts: the share of its set, and g, which has one set, whole."""
-        sets = [0] * (len(self.gates) + 1) + [s for s in range(1, self.gate_sets) for _ in self.gates]
-        return [(s, 1.0 if k == "g" or a is None else a[:, [s]]) for s, k in zip(sets, self.rows, strict=True)]
+        """Return by how much each block of rows counts for its letter: g, which has one set, whole."""
+        first = len(self.gates) + 1
+        shares = [a] * first + [1 - a] * (len(self.rows) - first)
+        return [{"g": 1.0, "a": 0.0}.get(k, share) for k, share in zip(self.rows, shares, strict=True)]
 
     def _activations(self, options):
         of = {"tanh": options.activation, "linear": "linear"}
@@ -94,34 +93,35 @@ class LSTM:
         """Return what the gates and g get from the products, by letter, and what mixed the sets: blocks and their shares."""
         z = w.product("W_hh", seen) + w["b"]
         z[:, self._columns_of_x(z)] += w.product("W_ih", x)
-        a = _softmax(w.product("A", np.hstack([x, seen])) + w["a0"]) if self.gate_sets > 1 else None
-
-        pre = dict.fromkeys("ifgo", 0.0)
         blocks = np.split(z, len(self.rows), axis=1)
-        for k, block, (_, share) in zip(self.rows, blocks, self._shares(a), strict=True):
+        a = sigmoid(blocks[-1]) if self.gate_sets == 2 else 1.0
+
+        pre = dict.fromkeys("ifgoa", 0.0)
+        for k, block, share in zip(self.rows, blocks, self._shares(a), strict=True):
             pre[k] = pre[k] + share * block
         if self.gate_recurrence:
-            for k, recurrent in zip(self.gates, np.split(w.product("R", *gates), len(self.gates), axis=1), strict=True):
-                pre[k] = pre[k] + recurrent
+            recurrent = np.split(w.product("R", np.hstack(gates)), len(self.gates), axis=1)
+            for k, block in zip(self.gates, recurrent, strict=True):
+                pre[k] = pre[k] + block
         return pre, {"a": a, "blocks": blocks}
 
     def _products_backward(self, w, x, seen, gates, mixed, dpre):
-        """Return the gradients of x, h and the gates of the step before (a list, empty without gate recurrence)."""
-        shares = self._shares(mixed["a"])
-        dz = np.hstack([share * dpre[k] for k, (_, share) in zip(self.rows, shares, strict=True)])
+        """Return the gradients of x, of h, and of the gates of the step before, none without gate recurrence."""
+        a, dpre = mixed["a"], dpre | {"a": np.zeros_like(dpre["g"])}
+        dz = [share * dpre[k] for k, share in zip(self.rows, self._shares(a), strict=True)]
+        if self.gate_sets == 2:
+            gates = [k not in "ga" for k in self.rows]
+            signs = [(2 * first - 1) * gate for first, gate in zip(self._shares(1.0), gates, strict=True)]
+            da = sum(sign * block * dpre[k] for sign, block, k in zip(signs, mixed["blocks"], self.rows, strict=True))
+            dz[-1] = da * a * (1 - a)
+        dz = np.hstack(dz)
         w.add("b", dz.sum(axis=0))
         dx = w.product_backward("W_ih", x, dz[:, self._columns_of_x(dz)])
         dseen = w.product_backward("W_hh", seen, dz)
-        if self.gate_sets > 1:
-            a, da = mixed["a"], np.zeros_like(mixed["a"])
-            for k, block, (s, _) in zip(self.rows, mixed["blocks"], shares, strict=True):
-                if k != "g":
-                    da[:, s] += (block * dpre[k]).sum(axis=1)
-            dlogits = a * (da - (a * da).sum(axis=1, keepdims=True))
-            w.add("a0", dlogits.sum(axis=0))
-            both = w.product_backward("A", np.hstack([x, seen]), dlogits)
-            dx, dseen = dx + both[:, : x.shape[1]], dseen + both[:, x.shape[1] :]
-        return dx, dseen, [w.product_backward("R", g, np.hstack([dpre[k] for k in self.gates])) for g in gates]
+        if not self.gate_recurrence:
+            return dx, dseen, []
+        dgates = w.product_backward("R", np.hstack(gates), np.hstack([dpre[k] for k in self.gates]))
+        return dx, dseen, np.split(dgates, len(self.gates), axis=1)
 
     def forward(self, w, options, x, seen, before):
         gate, into, out = self._activations(options)
@@ -140,7 +140,7 @@ class LSTM:
         q = activate(out, u)
 
         step = {"i": i, "f": f, "g": g, "o": o, "c": c, "q": q, "unclipped": unclipped, **mixed}
-        return (o * q, c, *(np.hstack([step[k] for k in self.gates]) for _ in gates)), step
+        return (o * q, c, *(step[k] for k in self.gates if self.gate_recurrence)), step
 
     def backward(self, w, options, x, seen, before, step, dstates):
         gate, into, out = self._activations(options)
@@ -150,7 +150,7 @@ class LSTM:
         dh, dc, *dgates = dstates
         d = dict.fromkeys("ifo", 0.0)  # of the gates
         if self.gate_recurrence:
-            d |= zip(self.gates, np.split(dgates[0], len(self.gates), axis=1), strict=True)
+            d |= zip(self.gates, dgates, strict=True)
         dpre = {}
 
         du = dh * o * slope(out, q)
@@ -172,11 +172,6 @@ class LSTM:
             w.add("p", np.hstack([(dpre[k] * saw[k]).sum(axis=0) for k in self.gates]))
         dx, dseen, dgates = self._products_backward(w, x, seen, gates, step, dpre)
         return dx, dseen, (np.zeros_like(seen), dc_before, *dgates)
-
-
-def _softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
 
 
 PRESETS = {

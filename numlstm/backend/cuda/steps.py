@@ -33,7 +33,8 @@ class GpuSteps:
 
     def recurrent_step(self, name: str, weights: Parameters, clip: float | None, zoneout: tuple[float, float]) -> Any:
         """As steps.recurrent_step."""
-        kind, (W_ih, W_hh, b, p) = kind_of(name).cell, weights
+        kind_of(name)  # which makes the cell known, where it is the user's own
+        kind, (W_ih, W_hh, b, p) = self._steps.cell_on_gpu(name), weights
         hidden = W_hh.shape[1]
         biases = np.concatenate([b.reshape(-1, hidden), np.zeros((1, hidden), b.dtype)])[kind.rows[2]]  # -1 finds zeros
         of_x, of_h = (
