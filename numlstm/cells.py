@@ -73,7 +73,8 @@ class CellSpec(Spec):
     gate_sets : 1 or 2
         2: i, f and o have two sets of weights, of which each unit takes a mean at each step: the first set counts
         a = sigmoid of A x + B h + b_a, which stands behind the others in W_ih, W_hh and b (rows i, f, g, o, i, f, o, a), and
-        the second 1 - a. For cells with all three gates, without peepholes and gate recurrence, whose g sees x and h.
+        the second 1 - a. For cells with all three gates, without peepholes and gate recurrence, whose g sees x and h. This
+        is our reading of "ltms", which came with one sentence: gate weights vary, adapting to time steps and inputs.
     """
 
     input_gate: bool = True
