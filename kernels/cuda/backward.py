@@ -53,7 +53,7 @@ def _backward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
     with the gradients of the pre-activations. With t = -1 only dh is brought to the state before the first step.
     """
     (first, count), slots, states = kind.h_slots, kind.slots, kind.states
-    h_is_state, size = kind.h_is_state, states + options
+    h_is_state, size, wide = kind.h_is_state, states + options, 1 + kind.seen
     blocks = packed(kind.rows[1, first : first + count])
     across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
     adjoint, arrive = _adjoint(kind, options), _arrival(kind, options)
@@ -62,7 +62,7 @@ def _backward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
 
     @device
     def left(arguments, row, k):
-        _, layer, t, block, _ = arguments
+        _, layer, t, block, _, _ = arguments
         batch, steps, hidden = layer.y.shape
         inside = row < batch
         at = ((row * steps + t + 1) * slots + first + block) * hidden + k
@@ -70,11 +70,11 @@ def _backward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
 
     @device
     def right(arguments, k, group, column):
-        cell, layer, _, block, origin = arguments
+        cell, layer, _, block, part, origin = arguments
         hidden = layer.y.shape[2]
         unit = origin + group * across + column
         inside = unit < hidden
-        at = (digit(blocks, block) * hidden + k) * hidden + unit
+        at = ((digit(blocks, block) * hidden + k) * wide + part) * hidden + unit
         return load(cell.h, at) if inside else dtype(0)
 
     add = product(tile, dtype, GROUPS, left, right, True, False)
@@ -86,22 +86,26 @@ def _backward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
         x, y = cuda.threadIdx.x % across, cuda.threadIdx.x // across
         unit = origin + x
         batch, steps, units = layer.y.shape
-        for i in range(sums_size):
-            store(sums, i, dtype(0))
-        for block in range(count if t + 1 < steps else 0):
-            add((cell, layer, t, block, origin), row, 0, units, sums)
-        for r in range(rows):
-            n = row + r * down + y
-            for g in range(GROUPS):
-                j = unit + g * across
-                if n < batch and j < units:
-                    length, at = load(layer.lengths, n), n * units + j
-                    # The gradient of the last state waits where it is until the last step.
-                    if t + 1 < length:
-                        store(gradients.dh, at, arrive(cell, gradients, n, j, units, load(sums, r * GROUPS + g)))
-                    if t < 0 and h_is_state:
-                        part = load(gradients.dc, (n * size + states - 1) * units + j)
-                        store(gradients.dh, at, load(gradients.dh, at) + part)
+        for part in range(wide):  # of what the product saw: h, and states
+            for i in range(sums_size):
+                store(sums, i, dtype(0))
+            for block in range(count if t + 1 < steps else 0):
+                add((cell, layer, t, block, part, origin), row, 0, units, sums)
+            for r in range(rows):
+                n = row + r * down + y
+                for g in range(GROUPS):
+                    j = unit + g * across
+                    if n < batch and j < units:
+                        length, at = load(layer.lengths, n), n * units + j
+                        # The gradients of the last states wait where they are until the last step.
+                        if t + 1 < length:
+                            if part == 0:
+                                store(gradients.dh, at, arrive(cell, gradients, n, j, units, load(sums, r * GROUPS + g)))
+                            else:  # the product is all that such a state reaches
+                                store(gradients.dc, (n * size + part) * units + j, load(sums, r * GROUPS + g))
+                        if t < 0 and h_is_state:
+                            before = load(gradients.dc, (n * size + states - 1) * units + j)
+                            store(gradients.dh, at, load(gradients.dh, at) + before)
         if t < 0:
             return
         for n in range(row + y, min(row + height, batch), down):

@@ -40,13 +40,13 @@ def _forward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
     (first, count), slots, states = kind.h_slots, kind.slots, kind.states
     blocks = packed(kind.rows[1, first : first + count])
     across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
-    chosen, masked, in_c = of_type(kind, options), masker(options), states + options
+    chosen, masked, in_c, wide = of_type(kind, options), masker(options), states + options, 1 + kind.seen
     forward, settle = scalar(kind.forward, **chosen), _settler(kind, options, chosen)
     read_slots, write_slots = reader(slots), writer(slots)
     read_states, write_states = reader(states), writer(states)
 
     @device
-    def left(arguments, row, k):
+    def of_h(arguments, row, k):
         cell, layer, t, _ = arguments
         batch, steps, hidden = layer.y.shape
         if row >= batch:
@@ -55,12 +55,22 @@ def _forward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
         return masked(cell.options, row, k, hidden, h)
 
     @device
+    def of_all(arguments, row, k):
+        _, layer, t, _ = arguments
+        batch, steps, hidden = layer.y.shape
+        if k < hidden or row >= batch:
+            return of_h(arguments, row, k)
+        return load(layer.c, ((row * (steps + 1) + t) * in_c + k // hidden) * hidden + k % hidden)
+
+    left = of_all if kind.seen else of_h
+
+    @device
     def right(arguments, k, group, column):
         cell, layer, _, origin = arguments
         hidden = layer.y.shape[2]
         unit = origin + column
         inside = unit < hidden
-        return load(cell.h, (digit(blocks, group) * hidden + unit) * hidden + k) if inside else dtype(0)
+        return load(cell.h, (digit(blocks, group) * hidden + unit) * wide * hidden + k) if inside else dtype(0)
 
     add = product(tile, dtype, count, left, right, True, True)
     sums_size = rows * count
@@ -80,7 +90,7 @@ def _forward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
             for g in range(count):
                 if n < batch and unit < units:
                     store(sums, r * count + g, load(layer.z, n * z_row + z_at + g * units))
-        add((cell, layer, t, origin), row, 0, units, sums)
+        add((cell, layer, t, origin), row, 0, wide * units, sums)
         for r in range(rows):
             n = row + r * down + y
             for g in range(count):

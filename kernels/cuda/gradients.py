@@ -18,8 +18,8 @@ CHUNKS = 16  # at the most: so many parts of the sums are held in memory
 class WeightGradients(NamedTuple):
     """Gradients of a cell's weights, written or accumulated into, in the shapes of cells.Cell's fields before packing.
 
-    x : (G H, I); h : (G H, H); b : (B, H); p : (P H,)
-    sums : (chunks, slots, H, I + 1 + H)  workspace
+    x : (G H, I); h : (G H, K); b : (B, H); p : (P H,)
+    sums : (chunks, slots, H, I + 1 + K)  workspace
     """
 
     x: Any
@@ -40,7 +40,7 @@ def weight_products(kind: type[Cell], dtype, tile: Tile, options: bool = False):
     options : of the cell; layer : as the backward steps left it
     Blocks: tiles of slots and units, tiles of GROUPS times as many columns, chunks.
     """
-    slots, masked = kind.slots, masker(options)
+    slots, masked, in_c, seen = kind.slots, masker(options), kind.states + options, kind.seen
     across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
 
     @device
@@ -48,6 +48,14 @@ def weight_products(kind: type[Cell], dtype, tile: Tile, options: bool = False):
         _, layer, n = arguments
         size = slots * layer.z.shape[3]
         return load(layer.z, (n * layer.z.shape[1] + k) * size + row) if row < size else dtype(0)
+
+    @device
+    def of_seen(layer, n, k, q):
+        _, steps, hidden = layer.y.shape
+        inside = q < (1 + seen) * hidden
+        return load(layer.c, ((n * (steps + 1) + k) * in_c + q // hidden) * hidden + q % hidden) if inside else dtype(0)
+
+    beyond = of_seen if seen else device(lambda layer, n, k, q: dtype(0))
 
     @device
     def right(arguments, k, group, column):
@@ -61,7 +69,7 @@ def weight_products(kind: type[Cell], dtype, tile: Tile, options: bool = False):
             return dtype(1)
         q -= inputs + 1
         if q >= hidden:
-            return dtype(0)
+            return beyond(layer, n, k, q)
         h = load(layer.h0, n * hidden + q) if k == 0 else load(layer.y, (n * steps + k - 1) * hidden + q)
         return masked(options, n, q, hidden, h)
 

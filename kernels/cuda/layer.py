@@ -11,7 +11,7 @@ GROUPS = 4  # of columns a thread, where they are not the slots of a cell
 
 
 class Weights(NamedTuple):
-    """A cell's weights, not packed: x (G H, I), h (G H, H), b (B, H), p (P H,).
+    """A cell's weights, not packed: x (G H, I), h (G H, K), b (B, H), p (P H,). K is H, and H for each state that is seen.
 
     options : kernels.options.Options, or () for none
     """

@@ -9,10 +9,7 @@ OPERATIONS = {"recompute": "recompute="}
 # Parameters of cells (fields of cells.Cell), and what users know them by.
 PARAMETERS: dict[str, str] = {}
 # What cells may have, as users ask for it, and how it is told from the class of their parameters.
-CELLS: dict[str, Callable[[type[Cell]], bool]] = {
-    "gate_recurrence=True": lambda kind: kind.seen > 0,
-    "gate_sets=2": lambda kind: kind.x_slots[1] > 4,
-}
+CELLS: dict[str, Callable[[type[Cell]], bool]] = {}
 
 
 def everything() -> str:

@@ -95,6 +95,14 @@ def rounding(dtype, precision: str | None) -> str | None:
     return None if precision == exact else precision
 
 
+def tiles(name: str, rounding: str | None = None) -> tuple[Tile, Tile]:
+    """Return the tile of a block and that of one that goes through all steps, for a cell and `rounding`."""
+    general, of_rows = TENSOR_TILE if rounding else TILE, SWEEPS["rows"][1]
+    if cell_on_gpu(name).h_slots[1] > GROUPS:  # there is no shared memory for more
+        general, of_rows = general._replace(depth=16), of_rows._replace(across=of_rows.across // 2)
+    return general._replace(precision=rounding), of_rows
+
+
 class _Products:
     """The launches of the products that a layer has outside of its steps, all on one stream: nothing waits for them."""
 
@@ -102,8 +110,8 @@ class _Products:
         self, name: str, dtype, tile: Tile | None, stream: Any, precision: str | None, options: bool = False
     ) -> None:
         tensor = rounding(dtype, precision)
-        general = tile or (TENSOR_TILE if tensor else TILE)
-        self._tile, self._rows_tile, self._stream = general._replace(precision=tensor), tile or SWEEPS["rows"][1], stream
+        self._tile, self._rows_tile = (tile._replace(precision=tensor), tile) if tile else tiles(name, tensor)
+        self._stream = stream
         self._kernels = kernels(name, dtype, self._tile, self._rows_tile, options)
 
     def _launch(self, kernel: str, blocks: tuple[int, ...], *arguments: Any) -> None:

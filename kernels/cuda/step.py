@@ -22,7 +22,7 @@ from .scalar import of_type, scalar
 class Chain(NamedTuple):
     """Parameters of a model: those of its layers, Weights, Dense or Embedding, in order.
 
-    Weights of a step: x (H, I, G), h (H, H, G), both by units, inputs and slots; b (slots, H), p (P H,)
+    Weights of a step: x (H, I, G), h (H, K, G), both by units, inputs and slots; b (slots, H), p (P H,)
     """
 
     layers: Any
@@ -88,7 +88,18 @@ def _put_column(array, n, k, value):
     store(array, k * array.shape[1] + n, value)
 
 
-__all__ = ["ACTIVATIONS", "Activated", "Chain", "Dense", "Embedding", "Gathered", "Recurrent", "Weights", "step"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activated",
+    "Chain",
+    "Dense",
+    "Embedding",
+    "Gathered",
+    "Recurrent",
+    "Weights",
+    "cell_on_gpu",
+    "step",
+]
 
 _OWN = _Place(_get_own, _put_own)  # a vector that the caller has for itself, of any dtype and layout
 _COLUMN = _Place(_get_column, _put_column)  # column n of an array (units, N)
@@ -133,10 +144,11 @@ def _recurrent(name, options, of_x, of_y):
     kind = cell_on_gpu(name)
     chosen = of_type(kind, options)
     forward, settle = scalar(kind.forward, **chosen), chosen["settle_one"]
-    own = kind.states - kind.h_is_state
+    own, seen, wide = kind.states - kind.h_is_state, kind.seen, 1 + kind.seen
     read_biases, add_x, add_h = reader(kind.slots), _adder(*kind.x_slots, kind.slots), _adder(*kind.h_slots, kind.slots)
     x_count, h_count = kind.x_slots[1], kind.h_slots[1]
-    read_states, write_states = _states_reader(own, kind.h_is_state), _states_writer(own)
+    read_states, write_states = _states_reader(own, kind.h_is_state), _states_writer(own - seen)
+    add_seen, (show, bring) = _seen_adder(seen, h_count, add_h), _room(seen)
     get_x, get_y, put_y = of_x.get, *of_y
 
     @device
@@ -147,14 +159,17 @@ def _recurrent(name, options, of_x, of_y):
             for k in range(inputs):
                 sums = add_x(cell.x, (unit * inputs + k) * x_count, get_x(x, n, k), sums)
             for k in range(units):
-                sums = add_h(cell.h, (unit * units + k) * h_count, _get_column(state.h, n, k), sums)
+                sums = add_h(cell.h, (unit * wide * units + k) * h_count, _get_column(state.h, n, k), sums)
+            sums = add_seen(cell.h, unit * wide * units, units, state, n, sums)
             before, h = read_states(state, n, unit), _get_column(state.h, n, unit)
             _, after, out = forward(cell, unit, sums, before)
             after, out = settle(cell, before, after, h, out)
             write_states(state, n, unit, after)
+            show(state, n, unit, units, after)
             put_y(y, n, unit, out)
-        for unit in range(units):  # all of h has been read
+        for unit in range(units):  # all that the products see has been read
             _put_column(state.h, n, unit, get_y(y, n, unit))
+            bring(state, n, unit, units)
 
     return recurrent
 
@@ -174,6 +189,45 @@ def _adder(first, count, slots):
         return (*rest(weights, at, value, sums), fma(weight, constant(weight, value), sums[slot]))
 
     return add
+
+
+def _seen_adder(seen, count, add):
+    """Return a device function (weights, at, units, state, n, sums): sums with the products of the states that are seen.
+
+    weights, at : of a unit; count : of its sums that products are added to; add : an _adder
+    """
+    if seen == 0:
+        return device(lambda weights, at, units, state, n, sums: sums)
+    rest, index = _seen_adder(seen - 1, count, add), 1 + seen  # of a state, behind h and the first other
+
+    @device
+    def add_seen(weights, at, units, state, n, sums):
+        sums = rest(weights, at, units, state, n, sums)
+        for k in range(units):
+            sums = add(weights, (at + seen * units + k) * count, _get_column(state[index], n, k), sums)
+        return sums
+
+    return add_seen
+
+
+def _room(seen):
+    """Return device functions that write a unit's states that are seen to the state's room, and bring them from there."""
+    if seen == 0:
+        return device(lambda state, n, unit, units, after: None), device(lambda state, n, unit, units: None)
+    (show_others, bring_others), last = _room(seen - 1), seen - 1
+
+    @device
+    def show(state, n, unit, units, after):
+        show_others(state, n, unit, units, after)
+        store(state.room, (last * units + unit) * state.h.shape[1] + n, after[seen])
+
+    @device
+    def bring(state, n, unit, units):
+        bring_others(state, n, unit, units)
+        room = load(state.room, (last * units + unit) * state.h.shape[1] + n)
+        _put_column(state[1 + seen], n, unit, room)
+
+    return show, bring
 
 
 def _states_reader(count, with_h):

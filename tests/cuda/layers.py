@@ -9,7 +9,6 @@ from numlstm import cells as specs
 from numlstm.backend import kind_of
 
 SEED = 12345
-NOT_YET = ("fgr", "ltms")  # cells that the kernels for CUDA do not have
 
 
 class Layer:
@@ -33,7 +32,10 @@ class Layer:
 
     def _options(self, rng, kind):
         """Return all options, and what the textbook calls them."""
-        (batch, steps, _, hidden), with_c = self.sizes, self.kind.state_names == ("c",)
+        (batch, steps, _, hidden), with_c = (
+            self.sizes,
+            self.kind.state_names[:1] == ("c",) and "m" not in self.kind.state_names,
+        )
         numbers = np.array([0.3 if with_c else np.inf, 0.3, 0.2 * with_c], self.dtype)
         mask = ((rng.random((batch, hidden)) < 0.5) * 2).astype(self.dtype)
         key = np.array([SEED] if kind == "drawn" else [], np.uint64)
@@ -70,7 +72,7 @@ class Layer:
         z, y, h0 = self._nan(batch, steps, kind.slots, hidden), self._nan(batch, steps, hidden), self.made.states[0]
         layer = on_device(recurrent.Layer, self.x, h0, self.lengths, y, h0, c, z)
         inner = on_device(recurrent.Gradients, self.made.dy, self.made.dstates[0], dc, np.full_like(self.x, np.nan))
-        sums = self._nan(recurrent.chunks(batch), kind.slots, hidden, inputs + 1 + hidden)
+        sums = self._nan(recurrent.chunks(batch), kind.slots, hidden, inputs + 1 + self.weights[1].shape[1])
         before = [np.full_like(weight, np.nan) for weight in self.weights] if gradients is None else gradients
         outer = on_device(recurrent.WeightGradients, *before, sums)
 

@@ -1,9 +1,9 @@
 """Every CUDA kernel compiled to final machine code, as a launch would, on a machine that needs no GPU and no driver.
 
 ``python tests/cuda/machine_code.py`` prints what each takes on each architecture, and fails if one needs a stack or spills
-registers and ALLOWED does not say why, or if a layer in float32 computes in double precision. Arguments choose the cells,
-"steps" in a user's kernel, or "others", the kernels outside of layers. It patches private names of numba-cuda:
-constraints.txt pins the version with them.
+registers and ALLOWED does not say why, needs too much shared memory, or if a layer in float32 computes in double precision.
+Arguments choose the cells, "steps" in a user's kernel, or "others", the kernels outside of layers. It patches private names
+of numba-cuda: constraints.txt pins the version with them.
 """
 
 import contextlib
@@ -35,18 +35,19 @@ from own_cells import OWN
 
 ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
 CELLS = {**specs.VARIANTS, "gru": specs.GRUSpec(), "rnn": specs.RNNSpec(), "slstm": specs.SLSTMSpec()}
-del CELLS["fgr"], CELLS["ltms"]  # not there yet
 CELLS |= {name: OWN[name] for name in ("mgu", "own slstm")}
 # All kernels of these, for all architectures; other cells differ from them in what holds a part of the cell.
 # After dtypes, precisions of a layer's products in float32: only what holds a product; or options, and what those change.
 BOTH = ("float32", "float64")
 WHOLE = {"others": ("float32",), "peephole": (*BOTH, *FORMATS, "options"), "gru": (*BOTH, "options"), "rnn": ("float32",)}
+WHOLE["ltms"] = ("float64", *FORMATS)  # which needs the most shared memory
 OF_THE_CELL = ("forward_step", "backward_step", "peephole_sums")
 OF_THE_PRECISION = ("input_product", "forward_step", "backward_step", "input_gradient", "weight_products")
 SOME = {
     **dict.fromkeys(FORMATS, OF_THE_PRECISION),
     "options": ("forward_step", "forward_rows", "backward_step", "backward_rows", "weight_products", "peephole_sums"),
 }
+SHARED = 48 << 10  # bytes that a kernel may have without asking for more
 ALLOWED: dict[str, str] = {}  # kernel: why it may have a stack
 
 
@@ -132,8 +133,9 @@ def of_layers(name, asked):
         weight_sums=(outer, types.boolean),
         peephole_sums=(layer, outer, types.boolean),
     )
-    tile = recurrent.TENSOR_TILE._replace(precision=precision) if precision else recurrent.TILE
-    kernels = recurrent.kernels(CELLS[name].name, getattr(np, dtype), tile, options=with_options)
+    kernels = recurrent.kernels(
+        CELLS[name].name, getattr(np, dtype), *recurrent.tiles(CELLS[name].name, precision), options=with_options
+    )
     wanted = SOME.get(asked, recurrent.Kernels._fields if name in WHOLE else OF_THE_CELL)
     return {
         kernel: (getattr(kernels, kernel), getattr(signatures, kernel))
@@ -245,7 +247,7 @@ def main(names):
         for (name, dtype, kernel, (major, minor)), found in zip(
             cases, pool.imap(resources, cases, len(ARCHITECTURES)), strict=True
         ):
-            bad = (found["stack"] or found["spills"]) and kernel not in ALLOWED
+            bad = ((found["stack"] or found["spills"]) and kernel not in ALLOWED) or found["shared"] > SHARED
             bad |= name != "others" and dtype != "float64" and found["double precision"]
             failed += bool(bad)
             figures = ", ".join(f"{value} {key}" for key, value in found.items())

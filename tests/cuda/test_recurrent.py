@@ -13,7 +13,23 @@ from numlstm.cells import CellSpec
 SMALL = (2, 2, 2, 4)  # a tile of few threads, so that small sizes fill several blocks
 SIZES = (5, 3, 3, 9)  # no multiple of the tile's
 LENGTHS = (3, 1, 0, 2, 3)
-NAMES = ("lstm", "peephole", "nig", "nfg", "nog", "niaf", "noaf", "cifg", "1997", "elysium", "gru", "rnn", "slstm")
+NAMES = (
+    "lstm",
+    "peephole",
+    "nig",
+    "nfg",
+    "nog",
+    "niaf",
+    "noaf",
+    "cifg",
+    "1997",
+    "elysium",
+    "fgr",
+    "ltms",
+    "gru",
+    "rnn",
+    "slstm",
+)
 SHAPES = ("gates of other shapes", "no gate", "gru of other shapes", "rnn relu", "slstm sigmoid")
 ROUNDED = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}  # eps, of which rounding a factor errs by half
 TENSOR_CASES = [  # tiles of one warp, and of two side by side
@@ -94,7 +110,7 @@ def test_the_smallest_sizes(rng, device, sizes, sweep):
 
 
 @pytest.mark.parametrize(("kind", "sweep"), [("drawn", "steps"), ("drawn", "rows"), ("expected", "steps")])
-@pytest.mark.parametrize("name", ["lstm", "peephole", "cifg", "gru", "rnn", "slstm"])
+@pytest.mark.parametrize("name", ["lstm", "peephole", "cifg", "fgr", "gru", "rnn", "slstm"])
 def test_options_match_the_reference(rng, device, name, kind, sweep):
     """Recurrent dropout, zoneout and a bound of c together; zoneout's masks have the bits that the CPU draws."""
     lengths = LENGTHS if sweep == "steps" else None

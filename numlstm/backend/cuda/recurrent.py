@@ -67,7 +67,9 @@ class Recurrent:
         self._layer: Any = None
         if keep:
             self._dh, self._dc = take((batch, hidden), dtype), take((batch, states, hidden), dtype)
-            self._sums = take((device.recurrent.chunks(batch), slots, hidden, inputs + 1 + hidden), dtype)
+            self._sums = take(
+                (device.recurrent.chunks(batch), slots, hidden, inputs + 1 + hidden * (1 + kind.cell.seen)), dtype
+            )
 
     def forward(self, cell: Cell, x: Any, first: Any, y: Any, last: tuple[Any, ...], lengths: Any = None) -> None:
         """Write y (N, T, H) and the states after the last step to `last`; past its length y is 0."""

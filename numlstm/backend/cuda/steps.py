@@ -35,7 +35,7 @@ class GpuSteps:
         """As steps.recurrent_step."""
         kind_of(name)  # which makes the cell known, where it is the user's own
         kind, (W_ih, W_hh, b, p) = self._steps.cell_on_gpu(name), weights
-        hidden = W_hh.shape[1]
+        hidden = W_hh.shape[1] // (1 + kind.seen)
         biases = np.concatenate([b.reshape(-1, hidden), np.zeros((1, hidden), b.dtype)])[kind.rows[2]]  # -1 finds zeros
         of_x, of_h = (
             _by_units(W, hidden, rows, slots)
