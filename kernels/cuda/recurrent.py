@@ -98,8 +98,8 @@ def rounding(dtype, precision: str | None) -> str | None:
 def tiles(name: str, rounding: str | None = None) -> tuple[Tile, Tile]:
     """Return the tile of a block and that of one that goes through all steps, for a cell and `rounding`."""
     general, of_rows = TENSOR_TILE if rounding else TILE, SWEEPS["rows"][1]
-    if cell_on_gpu(name).h_slots[1] > GROUPS:  # there is no shared memory for more
-        general, of_rows = general._replace(depth=16), of_rows._replace(across=of_rows.across // 2)
+    if cell_on_gpu(name).h_slots[1] > GROUPS:  # there are no registers and no shared memory for more
+        general, of_rows = general._replace(rows=4, depth=16), of_rows._replace(across=of_rows.across // 2)
     return general._replace(precision=rounding), of_rows
 
 

@@ -40,7 +40,7 @@ CELLS |= {name: OWN[name] for name in ("mgu", "own slstm")}
 # After dtypes, precisions of a layer's products in float32: only what holds a product; or options, and what those change.
 BOTH = ("float32", "float64")
 WHOLE = {"others": ("float32",), "peephole": (*BOTH, *FORMATS, "options"), "gru": (*BOTH, "options"), "rnn": ("float32",)}
-WHOLE["ltms"] = ("float64", *FORMATS)  # which needs the most shared memory
+WHOLE["ltms"] = ("tf32",)  # of all that needs the most registers
 OF_THE_CELL = ("forward_step", "backward_step", "peephole_sums")
 OF_THE_PRECISION = ("input_product", "forward_step", "backward_step", "input_gradient", "weight_products")
 SOME = {

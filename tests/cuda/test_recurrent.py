@@ -37,6 +37,7 @@ TENSOR_CASES = [  # tiles of one warp, and of two side by side
     ("gru", "bfloat16", (8, 4, 4, 16)),
     ("rnn", "tf32", (16, 4, 4, 16)),
     ("rnn", "bfloat16", (16, 4, 4, 32)),
+    ("ltms", "tf32", (8, 4, 4, 16)),
 ]
 ALLOWED_EPS = 20  # in units of eps * (1 + the largest element): sums of up to a hundred products
 
