@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _validate
+from . import _validate, devices
 from ._validate import Array
 from .data.ragged import padded
 
@@ -35,7 +35,11 @@ def read(
         For data that the model cannot take, or lengths that are not of its sequences.
     """
     given = lengths is not None
-    if listed(x):
+    x = model.adopted(name, x, model.x_dtype) if model.layers else x
+    if given and devices.on_gpu(x) and model.device == "cuda":
+        ends = _validate.lengths(label, lengths, *x.shape[:2])
+        x, lengths = model.backend.cleared(x, ends), ends
+    elif listed(x):
         if given:
             raise ValueError(f"{label} go with one array, but {name} is a list of sequences, each as long as it is")
         x, lengths = padded(name, x, None)

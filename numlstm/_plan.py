@@ -111,8 +111,7 @@ class Predictor:
 
         x is not referred to.
         """
-        self.backend.convert(x, self._x)
-        y = self._plan.forward(self._x, lengths)
+        y = self._plan.forward(self.backend.converted(x, self._x), lengths)
         if lengths is not None and y.ndim > 2:
             self.backend.clear(y, self.backend.lengths(lengths))
         states = self._plan.states() if self.layers[-1].return_state else ()

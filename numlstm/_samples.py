@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _lengths, _validate, losses
+import numpy as np
+
+from . import _lengths, _validate, devices, losses
 from ._validate import Array
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def checked(
     array, ends = _lengths.read(model, name_x, x, lengths, f"{prefix}lengths", whole)
     if len(array) == 0:
         raise ValueError(f"{name_x} holds no samples: its shape is {array.shape}")
-    _validate.finite(name_x, array, model.x_dtype)
+    _finite(model, name_x, array)
     if model.layers[-1].return_state:
         raise ValueError("a model whose last layer returns its states cannot be trained: make it without return_state")
     output = (len(array), *model.output_shape_for(array.shape[1:]))
@@ -69,10 +71,30 @@ def checked(
     if ends is not None and len(output) == 3:
         y = _lengths.of_steps(name_y, y, ends, output[1])
         weights = None if weights is None else _lengths.of_steps(name_weights, weights, ends, output[1])
-    target = loss.targets(name_y, y, output, model.dtype)
-    _validate.finite(name_y, target)
+    target = _targets(model, loss, name_y, y, output)
+    _finite(model, name_y, target)
     rows = losses.row_weights(name_weights, weights, output[:-1], model.dtype)
     return Data(array, target, rows.reshape(len(array), -1 if rows.size else 0), ends)
+
+
+def _finite(model: "Sequential", name: str, array: Any) -> None:
+    if isinstance(array, np.ndarray):
+        _validate.finite(name, array, model.x_dtype if array.dtype.kind == "f" else None)
+    elif not model.backend.is_finite(array):
+        raise ValueError(f"{name} must be finite, but has NaN or infinity in it")
+
+
+def _targets(model: "Sequential", loss: "Loss", name: str, y: Any, output: tuple[int, ...]) -> Any:
+    """Return targets as the loss's kernel reads them; on a GPU those that are there, if their values need no check."""
+    classes = isinstance(loss, losses.SparseCategoricalCrossentropy)
+    target = model.adopted(name, y, np.dtype(np.int64) if classes else model.dtype)
+    if model.device == "cpu" or not devices.on_gpu(target):
+        return loss.targets(name, target, output, model.dtype)
+    if type(loss).targets is not losses.Loss.targets:
+        return loss.targets(name, model.backend.host(target), output, model.dtype)
+    if target.shape not in (output, output[:-1] if output[-1] == 1 else output):
+        raise ValueError(f"{name} must have the shape {output} of the model's output, not {target.shape}")
+    return target.reshape(*output)
 
 
 def _length(value: Any) -> int | None:

@@ -33,8 +33,7 @@ def floating(name: str, value: object, like: tuple[str, np.dtype[Any]] | None = 
         dtype = value.dtype
         if dtype in FLOATS and (like is None or dtype == like[1]):
             return value
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
+    _plain(name, value)
     try:
         array = np.asarray(value)
         kind = array.dtype.newbyteorder("=")
@@ -111,8 +110,7 @@ def numbers(name: str, value: object) -> Array:
 
 def _as_array(name: str, value: object, kind: str) -> Array:
     """Return a list, a frame or an array as an array."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
+    _plain(name, value)
     try:
         array = np.asarray(value)
     except Exception as error:  # whatever a list of lists or a foreign object has to say
@@ -131,6 +129,18 @@ def _no_array(name: str, value: object, kind: str, error: Exception) -> TypeErro
             f"numlstm.data.pad makes one of them, and lengths"
         )
     return TypeError(f"{name} must be an array of {kind}: {error}")
+
+
+def _plain(name: str, value: object) -> None:
+    """Refuse masked arrays, and those on a GPU, which NumPy would copy back without a word or not understand."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
+    if hasattr(value, "__cuda_array_interface__"):
+        from .devices import DeviceError
+
+        raise DeviceError(
+            f"{name} is on a GPU, where only a model after its to('cuda') takes data, x and y: copy it to the host"
+        )
 
 
 def finite(name: str, array: Array, dtype: np.dtype[Any] | None = None) -> None:

@@ -37,6 +37,11 @@ def choose(device: Any) -> str:
     return "cpu" if what is not None else "cuda"
 
 
+def on_gpu(value: Any) -> bool:
+    """Return whether something is an array on a GPU: of numba-cuda, CuPy, PyTorch or whoever has a CUDA Array Interface."""
+    return hasattr(value, "__cuda_array_interface__")
+
+
 def host(array: Any) -> Array:
     """Return an array in the CPU's memory: itself if it is there."""
     return array if isinstance(array, np.ndarray) else array.copy_to_host()

@@ -193,12 +193,14 @@ class Sequential:
         """
         if not self.layers:
             raise ValueError("the model has no layers: add some first")
-        array = self.layers[0].cast(x, self.dtype, name, whole)
+        array: Array = self.adopted(name, x, self.x_dtype)
+        if self._gpu is None or not devices.on_gpu(array):
+            array = self.layers[0].cast(array, self.dtype, name, whole)
         if self._fits(array.shape[1:]):
             return array
         expected = self._input_shape
         if expected is not None and array.ndim == 2 and len(expected) == 2 and expected[1] == 1:
-            array = array[:, :, np.newaxis]  # as Keras: a missing axis of one feature
+            array = array.reshape(*array.shape, 1)  # as Keras: a missing axis of one feature
         if expected is not None and not fits(array.shape[1:], expected):
             raise ValueError(f"{name} must have shape {sizes_text(expected)}, not {array.shape}")
         if array.ndim < 2:
@@ -207,6 +209,25 @@ class Sequential:
             raise ValueError(f"{name} must have at least one step and one feature, not shape {array.shape}")
         self._build(array.shape[1:])
         return array
+
+    def adopted(self, name: str, array: Any, dtype: np.dtype[Any]) -> Any:
+        """Return an array on a GPU as passes there read it, without a copy; but whole numbers on the host, to be checked.
+
+        Anything else is returned as it is, and so is everything if the model is on the CPU.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For another dtype, or an array that is not C-contiguous.
+        """
+        if self._gpu is None or not devices.on_gpu(array):
+            return array
+        adopted = self._gpu.adopted(name, array)
+        if adopted.dtype.kind in "iu" and dtype.kind in "iu":
+            return self._gpu.host(adopted)
+        if adopted.dtype != dtype:
+            raise TypeError(f"{name} is on a GPU as {adopted.dtype}, and must be {dtype} there: nothing is converted")
+        return adopted
 
     @property
     def x_dtype(self) -> np.dtype[Any]:
@@ -224,8 +245,11 @@ class Sequential:
         """Bring the model, with what its optimiser keeps, to a device, and return it; data follows batch by batch.
 
         On a GPU `fit` copies its samples there once, or each batch where they take more than half of its free memory;
-        `predict` takes NumPy arrays there and its results back. Weights come back by `get_weights`, `save` and
-        ``to("cpu")``, which everything else needs that looks into a model: `jit`, `stream`, `trace`, copies.
+        `predict` takes NumPy arrays there and its results back. Arrays that are on the GPU already, of anything with a CUDA
+        Array Interface (CuPy, PyTorch, numba-cuda), are read where they are, in the model's dtype and C-contiguous: as x of
+        `predict`, whose results are then on the GPU too, and as x and y of `fit` and `evaluate`. Weights come back by
+        `get_weights`, `save` and ``to("cpu")``, which everything else needs that looks into a model: `jit`, `stream`,
+        `trace`, copies.
 
         Parameters
         ----------
@@ -443,7 +467,8 @@ class Sequential:
             self._predictors.append(predictor)
         else:
             predictor.release()
-        results = [np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*parts, strict=True)]
+        join = self.backend.joined if devices.on_gpu(parts[0][0]) else np.concatenate
+        results = [join(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*parts, strict=True)]
         return results if len(results) > 1 else results[0]
 
     def _predictor(self) -> "Predictor":

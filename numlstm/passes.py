@@ -128,10 +128,10 @@ class RecurrentRun(Run):
     def _new_masks(self, key: int) -> None:
         options = self._cell.options
         if any(self._layer.zoneouts) and options.key.size:
-            options.key[0] = _random.stream_key(key, 3, self.piece)  # its masks differ from step to step
+            self._backend.set_key(options, _random.stream_key(key, 3, self.piece))  # its masks differ from step to step
         if self._masks:
             self._backend.fill(options.mask, 1)
-            mask = options.mask[:, np.newaxis]
+            mask = options.mask.reshape(len(options.mask), 1, -1)
             self._backend.drop(_random.stream_key(key, 2), self._layer.recurrent_dropout, mask, mask)
 
     def last_states(self) -> tuple[Array, ...]:

@@ -32,8 +32,12 @@ def carve(block, start, shape, dtype, stream):
 
 
 def adopt(array):
-    """Return an array of another library's, with a CUDA Array Interface, without a copy, and wait for its stream."""
-    return cuda.as_cuda_array(array)
+    """Return an array of another library's, with a CUDA Array Interface, without a copy, and wait for its stream.
+
+    None if it is not C-contiguous.
+    """
+    found = cuda.as_cuda_array(array)
+    return found if found.is_c_contiguous() else None
 
 
 def free_memory():

@@ -13,7 +13,13 @@ from .training import run_loss
 
 VIEWS = True  # arrays (N, T, ..) can be seen with their steps the other way round
 
-zeros, convert = np.zeros, _validate.convert
+zeros, joined = np.zeros, np.concatenate
+
+
+def converted(values: Array, memory: Array) -> Array:
+    """Return numbers of any kind as passes read them: in memory of their shape."""
+    _validate.convert(values, memory)
+    return memory
 
 
 array = np.array  # of an array of the host's: a copy
@@ -59,6 +65,11 @@ def copy(source: Array, to: Array) -> None:
 def add(array: Array, other: Array) -> None:
     """Add an array to another one of its shape."""
     array += other
+
+
+def set_key(options: Any, key: int) -> None:
+    """Let options (kernels.options.Options) draw the masks of a key from now on."""
+    options.key[0] = key
 
 
 def clear(array: Array, lengths: Array) -> None:

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples"))
 
 import devices
 
-missing = functools.cache(devices.missing)
+from numlstm.backend.cuda.availability import missing
 
 
 @functools.cache

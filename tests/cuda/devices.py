@@ -1,6 +1,6 @@
 """Where CUDA kernels can run in tests: the simulator, and a GPU where there is one."""
 
-import importlib.util
+import importlib
 import sys
 
 import numpy as np
@@ -60,15 +60,3 @@ class Gpu:
 
     def host(self, array):
         return array.copy_to_host()
-
-
-def missing():
-    """Return what is missing for a GPU, None if nothing is."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed"
-    try:
-        from numba import cuda
-
-        return None if cuda.is_available() else "numba.cuda finds no driver or no GPU"
-    except Exception as error:  # an installation can lack many things, each with an exception of its own
-        return f"numba.cuda cannot be imported ({type(error).__name__}: {error})"

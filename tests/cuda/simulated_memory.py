@@ -109,7 +109,10 @@ class _Held:
 
 
 def adopt(array):
-    return array if isinstance(array, DeviceArray) else DeviceArray(np.asarray(_Held(array.__cuda_array_interface__)))
+    if isinstance(array, DeviceArray):
+        return array
+    found = np.asarray(_Held(array.__cuda_array_interface__))
+    return DeviceArray(found) if found.flags.c_contiguous else None
 
 
 def free_memory():

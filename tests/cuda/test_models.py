@@ -1,13 +1,16 @@
 """Models on a GPU give the answers that they give on the CPU, to rounding: in the simulator."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from own_cells import OWN
 
 from numlstm import (
     GRU,
     LSTM,
+    RNN,
     SLSTM,
     Bidirectional,
     Dense,
@@ -20,12 +23,21 @@ from numlstm import (
     load,
 )
 from numlstm.backend import cuda
-from numlstm.backend.cuda import feed
+from numlstm.backend.cuda import availability, feed
 from numlstm.losses import Huber, Quantile, SparseCategoricalCrossentropy
 from numlstm.optimizers import SGD, Adam, AdamW, RMSprop
 
 N, T, F = 5, 3, 2
 LENGTHS = np.array([3, 1, 2, 3, 2])
+
+
+@pytest.fixture(params=["simulator", pytest.param("gpu", marks=pytest.mark.gpu)])
+def anywhere(request):
+    """Let models find the simulator as their GPU, or a GPU."""
+    if request.param == "simulator":
+        request.getfixturevalue("gpu")
+    elif availability.missing():
+        pytest.skip(f"no GPU: {availability.missing()}")
 
 
 @pytest.fixture
@@ -44,7 +56,7 @@ def close(got, want, tolerance=3e-5):
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
 
 
-def same(gpu, make, x, y, fit=(), optimizer="adam", loss="mse", metrics=(), **trainer):
+def same(make, x, y, fit=(), optimizer="adam", loss="mse", metrics=(), **trainer):
     """Train a model on both devices and hold what they say against each other."""
     fit, found = {"batch_size": 3, "epochs": 2, "verbose": 0, **dict(fit)}, []
     lengths = {name: value for name, value in fit.items() if name == "lengths"}
@@ -81,13 +93,16 @@ MODELS = {
         {"optimizer": lambda: SGD(0.1, 0.9, clipnorm=0.05), "loss": Huber(0.5)},
         {"lengths": LENGTHS},
     ),
-    "peepholes, stateful": (
-        lambda: (LSTM(3, variant="peephole", stateful=True, seed=1), Dense(2, seed=2)),
+    "stateful, with options": (
+        lambda: (
+            LSTM(3, stateful=True, recurrent_dropout=0.3, zoneout=(0.2, 0.1), cell_clip=0.2, seed=1),
+            Dense(2, seed=2),
+        ),
         {"optimizer": lambda: AdamW(0.01), "clip_value": 0.01},
         {"batch_size": N, "shuffle": False},
     ),
-    "accumulated": (
-        lambda: (SimpleRNN(3, seed=1), Dense(2, seed=2)),
+    "a cell of one's own, accumulated": (
+        lambda: (RNN(3, OWN["mgu"], seed=1), Dense(2, seed=2)),
         {"accumulate": 2, "loss": Quantile((0.1, 0.9)), "metrics": ["rmse"]},
         {"sample_weight": np.arange(N)},
     ),
@@ -95,34 +110,34 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_training_is_that_of_the_cpu(rng, gpu, name):
+def test_training_is_that_of_the_cpu(rng, anywhere, name):
     make, trainer, fit = MODELS[name]
     by_step = name.endswith("step")
     x, y = rng.standard_normal((N, T, F)), rng.standard_normal((N, T, 2) if by_step else (N, 2))
-    same(gpu, make, x, y, fit, **trainer)
+    same(make, x, y, fit, **trainer)
 
 
 @pytest.mark.parametrize("mode", ["sum", "mul", "ave"])
-def test_both_directions_are_merged_as_on_the_cpu(rng, gpu, mode):
+def test_both_directions_are_merged_as_on_the_cpu(rng, anywhere, mode):
     x, y = rng.standard_normal((3, 2, F)), rng.standard_normal((3, 2))
-    same(gpu, lambda: (Bidirectional(SimpleRNN(2, seed=1), mode),), x, y, {"epochs": 1})
+    same(lambda: (Bidirectional(SimpleRNN(2, seed=1), mode),), x, y, {"epochs": 1})
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_truncated_sequences(rng, gpu, ragged):
+def test_truncated_sequences(rng, anywhere, ragged):
     x, y = rng.standard_normal((N, T, F)), rng.standard_normal((N, T, 2) if ragged else (N, 2))
     make = lambda: (LSTM(3, return_sequences=ragged, seed=1), Dense(2, seed=2))  # noqa: E731
-    same(gpu, make, x, y, {"lengths": LENGTHS} if ragged else {}, truncate=2)
+    same(make, x, y, {"lengths": LENGTHS} if ragged else {}, truncate=2)
 
 
-def test_classes_of_words(rng, gpu):
+def test_classes_of_words(rng, anywhere):
     words, y = rng.integers(1, 6, (N, T)), rng.integers(0, 3, N)
     words[np.arange(T) >= LENGTHS[:, np.newaxis]] = 0
     make = lambda: (Embedding(6, 4, mask_zero=True, seed=1), GRU(3, seed=2), Dense(3, "softmax", seed=3))  # noqa: E731
-    same(gpu, make, words, y, loss=SparseCategoricalCrossentropy(), metrics=["accuracy"])
+    same(make, words, y, loss=SparseCategoricalCrossentropy(), metrics=["accuracy"])
 
 
-def test_float64(rng, gpu):
+def test_float64(rng, anywhere):
     x, y = rng.standard_normal((N, T, F)), rng.integers(0, 2, N)
     for device in ("cpu", "cuda"):
         model = Sequential([LSTM(3, seed=1), Dense(1, "sigmoid", seed=2)], dtype="float64").to(device)
@@ -141,14 +156,14 @@ def data(rng):
     return rng.standard_normal((N, T, F)), rng.standard_normal((N, 2))
 
 
-def test_states_come_back(rng, gpu):
+def test_states_come_back(rng, anywhere):
     x, _ = data(rng)
     models = [Sequential([LSTM(3, return_sequences=True, return_state=True, seed=1)]) for _ in range(2)]
     for got, want in zip(models[1].to("cuda").predict(x), models[0].predict(x), strict=True):
         close(got, want)
 
 
-def test_training_goes_on_wherever_the_model_is(rng, gpu, tmp_path):
+def test_training_goes_on_wherever_the_model_is(rng, anywhere, tmp_path):
     x, y = data(rng)
     fit = {"batch_size": 3, "verbose": 0}
     stays, moves, resumes = (Trainer(lstm(), seed=1) for _ in range(3))
@@ -203,9 +218,8 @@ def test_memory_that_runs_out_is_said(rng, gpu, monkeypatch):
 
 
 REFUSED = [
-    (lambda: LSTM(3, zoneout=0.1), "layer lstm has zoneout=0.1, which a GPU cannot do yet"),
     (lambda: LSTM(3, recompute="gates"), "layer lstm has recompute='gates', which a GPU cannot do yet"),
-    (lambda: Bidirectional(LSTM(3, cell_clip=1.0)), "layer forward_lstm has cell_clip=1.0"),
+    (lambda: Bidirectional(LSTM(3, recompute="states")), "layer forward_lstm has recompute='states'"),
 ]
 
 
@@ -240,7 +254,7 @@ def test_a_layer_on_a_gpu_is_no_function_of_arrays(gpu):
         model.layers[0](np.zeros((1, T, F)))
 
 
-def test_layers_and_data_may_come_later(rng, gpu):
+def test_layers_and_data_may_come_later(rng, anywhere):
     x, _ = data(rng)
     on_gpu = Sequential().to("cuda")
     for layer in (LSTM(3, seed=1), Dense(2, seed=2)):
@@ -250,6 +264,69 @@ def test_layers_and_data_may_come_later(rng, gpu):
     on_gpu.set_weights([weight * 2 for weight in weights])
     close(on_gpu.get_weights()[0], weights[0] * 2)
     assert type(on_gpu.to("cpu").layers[0].parameters["W_ih"]) is np.ndarray
+
+
+class Theirs:
+    """An array of another library's on the GPU: all that it has is the interface."""
+
+    def __init__(self, values):
+        self.values = values
+        self.__cuda_array_interface__ = {**values.__array_interface__, "version": 3}
+
+    def __len__(self):
+        return len(self.values)
+
+
+def test_arrays_of_other_libraries_are_read_where_they_are(rng, gpu, monkeypatch):
+    x, y = (values.astype(np.float32) for values in data(rng))
+    lengths, model, want = LENGTHS, lstm().to("cuda"), lstm()
+    sent, send = [], gpu.DeviceArray.copy_to_device
+    monkeypatch.setattr(
+        gpu.DeviceArray, "copy_to_device", lambda self, a, stream=None: sent.append(a.shape) or send(self, a, stream)
+    )
+    for batch_size in (None, 2):
+        found = model.predict(Theirs(x), batch_size)
+        assert isinstance(found, gpu.DeviceArray) and not sent
+        close(found.copy_to_host(), want.predict(x))
+    close(model.predict(Theirs(x), lengths=lengths).copy_to_host(), want.predict(x, lengths=lengths))
+    sent.clear()
+    for each, arrays in ((model, (Theirs(x), Theirs(y))), (want, (x, y))):
+        each.compile("adam", "mse")
+        each.fit(*arrays, batch_size=2, verbose=0, validation_split=0.4, shuffle=False)
+    assert set(sent) == {(1,), (2,)}  # which samples each batch has
+    close(model.get_weights()[0], want.get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    ("use", "error", "says"),
+    [
+        (lambda m, x: m.predict(Theirs(x)), TypeError, "x is on a GPU as float64, and must be float32 there"),
+        (lambda m, x: m.predict(Theirs(x.astype(np.float32)[:, ::2])), ValueError, "must be C-contiguous there"),
+        (lambda m, x: m.fit(Theirs((x * np.nan).astype(np.float32)), x[:, 0]), ValueError, "x must be finite, but has NaN"),
+        (lambda m, x: m.fit(x, Theirs(x[:, 0, :1].astype(np.float32))), ValueError, r"y must have the shape \(5, 2\)"),
+        (lambda m, x: m.fit(x, x[:, 0], sample_weight=Theirs(x[:, 0, 0])), DeviceError, "sample_weight is on a GPU"),
+        (lambda m, x: m.to("cpu").predict(Theirs(x)), DeviceError, "x is on a GPU, where only a model after its to"),
+        (lambda m, x: m.to("cuda", stream="first"), TypeError, "stream must be a CUDA stream or its address, not 'first'"),
+    ],
+)
+def test_arrays_that_cannot_be_read_are_refused(rng, gpu, use, error, says):
+    model = lstm().to("cuda")
+    model.compile("adam", "mse")
+    with pytest.raises(error, match=says):
+        use(model, data(rng)[0])
+
+
+def test_a_stream_of_another_library_is_used(gpu):
+    streams = (
+        SimpleNamespace(ptr=12),  # CuPy's
+        SimpleNamespace(cuda_stream=12),  # PyTorch's
+        SimpleNamespace(__cuda_stream__=lambda: (0, 12)),
+        12,
+    )
+    model = lstm()
+    for stream in streams:
+        assert model.to("cuda", stream).backend.stream.address == 12
+    assert model.to("cuda").backend.stream.address == 12
 
 
 def test_both_backends_have_the_same_names():

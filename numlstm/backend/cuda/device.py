@@ -1,13 +1,13 @@
 """A GPU as a model sees it: what `numlstm.backend` is for the CPU, under the same names."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from numlstm._validate import Array
 from numlstm.backend.feedforward import ACTIVATIONS
-from numlstm.backend.weights import kind_of
+from numlstm.backend.weights import kind_of, options_of
 from numlstm.devices import DeviceError
 
 from . import feed, feedforward, recurrent, training
@@ -86,6 +86,40 @@ class Cuda:
     def synchronize(self) -> None:
         """Wait for all that was asked of the GPU."""
         self.stream.synchronize()
+
+    def converted(self, values: Any, memory: DeviceArray) -> DeviceArray:
+        """Return numbers as passes read them: a GPU's as they are, the host's in memory of their shape."""
+        if not isinstance(values, np.ndarray):
+            return values
+        self.convert(values, memory)
+        return memory
+
+    def adopted(self, name: str, array: Any) -> DeviceArray:
+        """Return an array of another library's, without a copy."""
+        adopted = self.memory.adopt(array)
+        if adopted is None:
+            raise ValueError(f"{name} is on a GPU, and must be C-contiguous there: make a contiguous copy")
+        return adopted
+
+    def cleared(self, array: DeviceArray, lengths: Array) -> DeviceArray:
+        """Return a copy of an array (N, T, ..) with 0 past the lengths, which are the host's."""
+        out = self.empty(array.shape, array.dtype)
+        self._steps(array, self.constant(lengths.shape, np.int64), self.lengths(lengths), False, out)
+        return out
+
+    def is_finite(self, array: DeviceArray) -> bool:
+        """Return whether there is neither NaN nor infinity in an array: whether the sum of its squares is."""
+        sums = training.workspace(self, array.size)
+        self.operations.sum_of_squares(self.stream, array.reshape(array.size), sums)
+        return bool(np.isfinite(self.host(sums)[0]))
+
+    def joined(self, arrays: Any) -> DeviceArray:
+        """Return arrays one after the other."""
+        out, at = self.empty((sum(len(a) for a in arrays), *arrays[0].shape[1:]), arrays[0].dtype), 0
+        for array in arrays:
+            self.copy_rows(array, (0, 0), out, (at, 0), 1, array.size)
+            at += array.size
+        return out
 
     def zeros(self, shape: Any, dtype: Any) -> DeviceArray:
         """Return an array of zeros."""
@@ -231,7 +265,13 @@ class Cuda:
         return feedforward.Dense(self, *given)
 
     def options_of(self, cell: Any, clip: float | None, zoneout: tuple[float, float], seed: int | None, mask: Any) -> Any:
+        found = options_of(_Plain(), clip, zoneout, seed, mask).options
+        if found is not None:
+            cell.options = found._replace(numbers=self.array(found.numbers), key=self.array(found.key))
         return cell
+
+    def set_key(self, options: Any, key: int) -> None:
+        self.convert(np.array([key], np.uint64), options.key)
 
     def drop(self, key: int, rate: float, x: DeviceArray, y: DeviceArray) -> None:
         self.operations.drop(self.stream, np.uint64(key), rate, x, y)
@@ -252,6 +292,12 @@ class Cuda:
 
     def add_loss(self, *given: Any) -> None:
         training.add_loss(self, *given)
+
+
+class _Plain(NamedTuple):
+    """A cell of which only the options matter."""
+
+    options: Any = None
 
 
 class Arena:

@@ -46,23 +46,20 @@ class Feed:
 
     def gather(self, data: Data, rows: Array) -> Data:
         """Return the samples of these rows, in memory that the next call overwrites."""
-        if isinstance(data.x, np.ndarray):
-            return data.each(lambda name, array: self._sent(name, array, rows))
         there = self._device.scratch("rows", rows)
         return data.each(lambda name, array: self._gathered(name, array, rows, there))
 
     def _gathered(self, name: str, array: Any, rows: Array, there: "DeviceArray") -> Any:
         if isinstance(array, np.ndarray):
-            return array[rows]
+            return self._sent(name, array, rows)
         out, each = self.buffer(name, (len(rows), *array.shape[1:]), array.dtype), array.size // len(array)
         self._device.gather(array.reshape(len(array), each), there, out.reshape(len(rows), each))
         return out
 
     def part(self, data: Data, start: int, stop: int) -> Data:
         """Return successive samples."""
-        if isinstance(data.x, np.ndarray):
-            return data.each(lambda name, array: self._sent(name, array, slice(start, stop)))
-        return data.part(start, stop)
+        rows = slice(start, stop)
+        return data.each(lambda name, a: self._sent(name, a, rows) if isinstance(a, np.ndarray) else a[rows])
 
     def _sent(self, name: str, array: Array, rows: Any) -> Any:
         """Return samples of the host's on the GPU, which copies them while the host goes on to the next batch."""

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Cell:
-    """A cell's weights as the kernels take them, once loaded."""
+    """A cell's weights as the kernels take them, once loaded, with options (kernels.options.Options) or None."""
 
     weights: Any = None
-    options = None
+    options: Any = None
 
 
 class Weights:
@@ -29,7 +29,7 @@ class Weights:
 
     def load(self, weights: Sequence["DeviceArray"]) -> None:
         """Take over the weights that there are now."""
-        self.cell.weights = self._device.recurrent.Weights(*self.arranged(weights))
+        self.cell.weights = self._device.recurrent.Weights(*self.arranged(weights), self.cell.options or ())
 
     def arranged(self, weights: Sequence["DeviceArray"]) -> tuple["DeviceArray", ...]:
         """Return W_ih, W_hh, b (blocks, H) and p from weights, or their gradients."""
@@ -60,8 +60,11 @@ class Recurrent:
     ) -> None:
         batch, steps, inputs, hidden = self._sizes = sizes
         self._device, self._kind, self._dtype = device, kind.cell, dtype
-        self._passes = device.recurrent.Recurrent(kind.cell.__name__, dtype.type, tile=device.tile, stream=device.stream)
-        states, slots = kind.cell.states, kind.cell.slots
+        self._passes = device.recurrent.Recurrent(
+            kind.cell.__name__, dtype.type, tile=device.tile, stream=device.stream, options=options
+        )
+        states, slots = kind.cell.states + options, kind.cell.slots
+        self._in_c = states
         self._c = take((batch, steps + 1, states, hidden), dtype)
         self._z = take((batch, steps, slots, hidden), dtype)
         self._layer: Any = None
@@ -81,8 +84,7 @@ class Recurrent:
         lengths = device.full(x) if lengths is None else lengths
         self._layer = device.recurrent.Layer(x, states[0], lengths, y, last[0], self._c, self._z)
         self._passes.forward(cell.weights, self._layer)
-        if not self._kind.h_is_state or self._kind.states > 1:
-            self._of_step(steps, last[1:], True)
+        self._of_step(steps, last[1:], True)
 
     def _inner(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the states that stand in c, from h and those behind it."""
@@ -91,7 +93,7 @@ class Recurrent:
 
     def _of_step(self, t: int, states: tuple[Any, ...], out: bool) -> None:
         """Copy states (N, H) to their places in c before step t, or from there."""
-        steps, hidden, count = self._sizes[1], self._sizes[3], self._kind.states
+        steps, hidden, count = self._sizes[1], self._sizes[3], self._in_c
         for k, state in enumerate(states):
             here, there = ((t * count + k) * hidden, (steps + 1) * count * hidden), (0, hidden)
             if out:

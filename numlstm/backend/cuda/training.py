@@ -37,13 +37,13 @@ def add_loss(
     on_device = device.constant((0,), np.int64) if lengths is None else device.lengths(lengths)
     if isinstance(loss, losses.Quantile):
         loss = loss._replace(levels=device.scratch("levels", loss.levels))
-    sums = _sums(device, prediction.shape[0])
+    sums = workspace(device, prediction.shape[0])
     given = prediction, labels, weights, on_device, scale, gradient
     device.operations.loss(device.stream, loss, *given, values=values, sums=sums)
     device.operations.add_total(device.stream, sums, totals, place)
 
 
-def _sums(device: "Cuda", size: int) -> "DeviceArray":
+def workspace(device: "Cuda", size: int) -> "DeviceArray":
     """Return the workspace of a sum over so many numbers."""
     return device.kept("sums", (1 + max(1, min(_PARTS, -(-size // _EACH))),), np.float64)
 
@@ -102,6 +102,6 @@ class Updates:
         device, run = self._device, self._device.operations
         device.fill(self._factor, scale)
         if limit is not None:
-            sums = _sums(device, gradient.size)
+            sums = workspace(device, gradient.size)
             run.sum_of_squares(device.stream, gradient, sums)
             run.clip(device.stream, sums[:1], limit, self._factor)
