@@ -96,7 +96,7 @@ class RecurrentRun(Run):
         return take(cells.wide_shape(shape), dtype) if "R" in self._layer.spec.weights else None
 
     def load(self) -> None:
-        self._weights = self._layer.weights_inside(self._zeros, self._wide[0])
+        self._weights = self._layer.weights_inside(self._zeros, self._wide[0], self._backend.widen)
         self._packed.load(self._weights)
 
     def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
@@ -157,13 +157,13 @@ class RecurrentRun(Run):
         upstream = (dy, None) if self._layer.return_sequences else (None, (dy, *self._no_others))
         dW_hh, wide = gradients["W_hh"], self._wide[1]
         if wide is not None and add:
-            cells.widen(dW_hh, gradients["R"], wide)
+            self._backend.widen(dW_hh, gradients["R"], wide)
         recurrent = dW_hh if wide is None else wide
         sums = gradients["W_ih"], recurrent, gradients.get("b", self._db), gradients.get("p", self._weights[3])
         inputs = self._x, None if self._first is None else self._first[0], self._steps
         self._sweep.backward(self._packed, self._weights, inputs, upstream, self._dx, None, sums, add)
         if wide is not None:
-            cells.narrow(wide, dW_hh, gradients["R"])
+            self._backend.narrow(wide, dW_hh, gradients["R"])
         if self._dx.shape[2] == 0:
             return None
         if self._drops:

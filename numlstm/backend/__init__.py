@@ -23,11 +23,13 @@ from .moves import (
     joined,
     lengths,
     merge,
+    narrow,
     place,
     returned,
     set_key,
     turn,
     unmerge,
+    widen,
     zeros,
 )
 from .recurrent import Recurrent, States
@@ -71,6 +73,7 @@ __all__ = [
     "kind_of",
     "lengths",
     "merge",
+    "narrow",
     "norm",
     "options_of",
     "place",
@@ -83,5 +86,6 @@ __all__ = [
     "step",
     "turn",
     "unmerge",
+    "widen",
     "zeros",
 ]

@@ -73,17 +73,19 @@ class Recurrent(Layer):
             raise ValueError("the layer has no weights yet: give it an input_shape, or show it data, first")
         return cells.outside(self.spec, self.weights_inside(np.zeros))
 
-    def weights_inside(self, zeros: Any, wide: Array | None = None) -> tuple[Array, Array, Array, Array]:
+    def weights_inside(
+        self, zeros: Any, wide: Array | None = None, widen: Any = cells.widen
+    ) -> tuple[Array, Array, Array, Array]:
         """Return the weights as the engine takes them; `zeros` makes those that the layer does without.
 
-        wide : memory for the engine's recurrent matrix (cells.widen), of a cell that needs one
+        wide : memory for the engine's recurrent matrix, of a cell that needs one, which `widen` fills (cells.widen)
         """
         W_ih, W_hh = self.parameters["W_ih"], self.parameters["W_hh"]
         b = self.parameters["b"] if self.use_bias else zeros(self.bias_size, W_ih.dtype)
         p, R = self.parameters.get("p"), self.parameters.get("R")
         if R is not None:
             wide = np.empty(cells.wide_shape(W_hh.shape), W_hh.dtype) if wide is None else wide
-            cells.widen(W_hh, R, wide)
+            widen(W_hh, R, wide)
             W_hh = wide
         return W_ih, W_hh, b, zeros(0, W_ih.dtype) if p is None else p
 

@@ -253,6 +253,19 @@ class Cuda:
             else:
                 self._combine("MULTIPLY" if mode == "mul" else "HALVE", dy, other, gradient)
 
+    def widen(self, W_hh: DeviceArray, R: DeviceArray, wide: DeviceArray) -> None:
+        """As cells.widen."""
+        hidden = W_hh.shape[1]
+        zero = self.constant((hidden, 3 * hidden), wide.dtype)
+        self.copy_rows(zero, (0, 3 * hidden), wide, ((8 * hidden + 1) * hidden, 4 * hidden), hidden, 3 * hidden)
+        for part, rows, of_wide, count in _parts_of_wide(W_hh, R):
+            self.copy_rows(part, rows, wide, of_wide, count, rows[1])
+
+    def narrow(self, wide: DeviceArray, W_hh: DeviceArray, R: DeviceArray) -> None:
+        """As cells.narrow."""
+        for part, rows, of_wide, count in _parts_of_wide(W_hh, R):
+            self.copy_rows(wide, of_wide, part, rows, count, rows[1])
+
     # --- layers ---
 
     def Weights(self, *given: Any) -> recurrent.Weights:
@@ -292,6 +305,14 @@ class Cuda:
 
     def add_loss(self, *given: Any) -> None:
         training.add_loss(self, *given)
+
+
+def _parts_of_wide(W_hh: DeviceArray, R: DeviceArray) -> Any:
+    """Yield parts of the matrix that `widen` writes: of what, from where there and in the whole, and how many rows."""
+    H = W_hh.shape[1]
+    yield W_hh, (0, H), (0, 4 * H), 4 * H
+    yield R, (0, 3 * H), (H, 4 * H), 2 * H
+    yield R, (6 * H * H, 3 * H), ((12 * H + 1) * H, 4 * H), H
 
 
 class _Plain(NamedTuple):
