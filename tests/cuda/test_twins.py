@@ -5,6 +5,7 @@ What is listed here is held against the kernels themselves: whoever adds to one 
 
 import ast
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from own_cells import OWN
 from support import KERNELS
 
 import numlstm
-from numlstm import jitting, lanes
+from numlstm import jitting, lanes, layers
+from numlstm.backend.cuda import support
 from numlstm.backend.cuda.steps import GpuSteps
 from numlstm.layers import dense
 
@@ -94,6 +96,15 @@ def test_every_part_of_a_cell_is_tested_in_several_ways():
     for kind in kinds:
         for field in dataclasses.fields(kind):
             assert len({getattr(spec, field.name) for spec in SPECS.values() if type(spec) is kind}) > 1, (kind, field.name)
+
+
+def test_every_argument_of_a_layer_is_there_or_said_to_be_missing(simulated):
+    missing = {words.partition("=")[0] for words in simulated.missing.everything().split(", ")}
+    found = [getattr(numlstm, name) for name in numlstm.__all__ if name in layers.__all__]
+    kinds = [kind for kind in found if issubclass(kind, layers.Layer) and kind is not layers.Input]
+    arguments = {name for kind in kinds for name in inspect.signature(kind).parameters}
+    assert len(kinds) >= 9 and arguments - support._ARGUMENTS <= missing
+    assert missing.isdisjoint(support._ARGUMENTS)
 
 
 def test_losses_rules_activations_and_functions_on_lanes_are_the_same(simulated):

@@ -6,7 +6,7 @@ from typing import Any
 
 from numlstm.backend.weights import kind_of
 from numlstm.devices import DeviceError
-from numlstm.kernels.cuda.missing import cell_on_gpu
+from numlstm.kernels.cuda.missing import cell_on_gpu, everything
 
 _ARGUMENTS = frozenset(
     """units activation recurrent_activation use_bias kernel_initializer recurrent_initializer bias_initializer
@@ -30,7 +30,9 @@ def check(layers: Any) -> None:
             except NotImplementedError as error:
                 raise DeviceError(f"layer {name}: {error}") from error
         for option, value in _unusual(layer):
-            raise DeviceError(f"layer {name} has {option}={value!r}, which a GPU cannot do yet: leave it on the CPU")
+            raise DeviceError(
+                f"layer {name} has {option}={value!r}, which a GPU cannot do yet; all that it lacks: {everything()}"
+            )
 
 
 def _unusual(layer: Any) -> Iterator[tuple[str, Any]]:
