@@ -249,7 +249,7 @@ class Sequential:
         Array Interface (CuPy, PyTorch, numba-cuda), are read where they are, in the model's dtype and C-contiguous: as x of
         `predict`, whose results are then on the GPU too, and as x and y of `fit` and `evaluate`. Weights come back by
         `get_weights`, `save` and ``to("cpu")``, which everything else needs that looks into a model: `jit`, `stream`,
-        `trace`, copies.
+        `trace`, copies. On a GPU only one thread at a time may use a model.
 
         Parameters
         ----------

@@ -23,7 +23,8 @@ from numlstm import (
     load,
 )
 from numlstm.backend import cuda
-from numlstm.backend.cuda import availability, feed
+from numlstm.backend.cuda import feed
+from numlstm.backend.cuda.availability import missing
 from numlstm.losses import Huber, Quantile, SparseCategoricalCrossentropy
 from numlstm.optimizers import SGD, Adam, AdamW, RMSprop
 
@@ -36,8 +37,8 @@ def anywhere(request):
     """Let models find the simulator as their GPU, or a GPU."""
     if request.param == "simulator":
         request.getfixturevalue("gpu")
-    elif availability.missing():
-        pytest.skip(f"no GPU: {availability.missing()}")
+    elif missing():
+        pytest.skip(f"no GPU: {missing()}")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A model's step in a kernel of the user's, a sequence for each thread, against the model on the CPU."""
 
-import devices
 import numpy as np
 import pytest
 import reference
@@ -9,6 +8,7 @@ from made import SPECS, Made
 from own_cells import OWN
 
 from numlstm import GRU, LSTM, Dense, DeviceError, Dropout, Embedding, Sequential, cells, jitting
+from numlstm.backend.cuda.availability import missing
 from numlstm.backend.cuda.steps import GpuSteps
 from numlstm.functional import SequenceState
 
@@ -111,8 +111,8 @@ def test_the_example_feeds_outputs_back_in(rng, device):
 
 @pytest.mark.gpu
 def test_the_example_follows_the_pendulum():
-    if devices.missing():
-        pytest.skip(f"no GPU: {devices.missing()}")
+    if missing():
+        pytest.skip(f"no GPU: {missing()}")
     error = worlds_on_a_gpu.main(epochs=40, worlds=200)
     assert error[0] < 0.05 and error[9] < 0.2
 

@@ -176,6 +176,7 @@ class Cuda:
         for (layer, name, parameter), start in zip(named, starts, strict=True):
             view = flat[start : start + parameter.size].reshape(parameter.shape)
             self.convert(parameter, view)
+            view.stream = self.stream  # of copies to the host, which reshape forgets
             layer.parameters[name] = view
         self.parameters, self.starts = flat, starts
         for layer in layers:
@@ -190,7 +191,7 @@ class Cuda:
 
     def fill(self, array: DeviceArray, value: float) -> None:
         if array.size:
-            self.operations.fill(self.stream, array.reshape(array.size), value)
+            self.operations.fill(self.stream, array.reshape(array.size), float(value))
 
     def copy(self, source: DeviceArray, to: DeviceArray) -> None:
         self.copy_rows(source, (0, 0), to, (0, 0), 1, source.size)
