@@ -43,6 +43,7 @@ class _Parameters(NamedTuple):
         bfloat16 (panels, K, 2L) (layout.pair); for `step` both. K is H, and as much again for each state that is seen
     b : (slots, H')  bias; p : (peepholes, H'); padding holds zeros
     options : options.Options, or None
+    second : (panels, H, V)  weights of the second product (layout.pack_rows), or None for a cell without
     """
 
     x: Any
@@ -50,6 +51,7 @@ class _Parameters(NamedTuple):
     b: Any
     p: Any
     options: Any = None
+    second: Any = None
 
 
 class Cell(_Parameters):
@@ -61,6 +63,8 @@ class Cell(_Parameters):
     peepholes : (number, 2)  the slot of each, and whether it sees the state before the step (0) or after it (1)
     h_is_state : whether the last state is h itself
     seen : how many states the recurrent product sees behind h: those from the second on
+    second_product : whose the weights of the second product are, which is added to slot 0: "" for none, or "W_hh", of which
+        they are the last block of rows
     state_names : (states,)
     kept : (slots,)  names of the gates that stand in the slots behind a forward pass, "" for what else there is
     stamp : of parameters for users' code: by which kernels they were made
@@ -75,11 +79,16 @@ class Cell(_Parameters):
     peepholes: ClassVar[Any] = np.empty((0, 2), np.int64)
     h_is_state: ClassVar[bool] = False
     seen: ClassVar[int] = 0
+    second_product: ClassVar[str] = ""
     state_names: ClassVar[tuple[str, ...]]
     kept: ClassVar[tuple[str, ...]]
     stamp: ClassVar[str] = ""
     forward: ClassVar[Any]  # (cell, at, z, states) -> (kept, new states, h), for the units from `at` on
     backward: ClassVar[Any]  # (cell, at, kept, states before, after, dh, dstates) -> (dz, dstates before)
+    # Of a cell with a second product, what comes before it, and its adjoint. What the two parts return are the first of the
+    # slots, the others stay as they are; and all of the states, or () where the other part makes them.
+    first: ClassVar[Any] = None  # (cell, at, z, states) -> (kept, new states, u)
+    first_backward: ClassVar[Any] = None  # (cell, at, kept, states before, after, du, dstates) -> (dz, dstates before)
 
 
 # --- activations, and their slopes as functions of their values ---
@@ -251,8 +260,13 @@ def _rows(slots, x, h, b):
     return np.array([[blocks.index(slot) if slot in blocks else -1 for slot in slots] for blocks in (x, h, b)])
 
 
-def _gru(activation: str, recurrent_activation: str) -> dict[str, Any]:
-    """A GRU with its reset gate after the product; gates r, z, n."""
+def _gru(activation: str, recurrent_activation: str, reset_after: bool) -> dict[str, Any]:
+    """A GRU; gates r, z, n."""
+    return (_gru_after if reset_after else _gru_before)(activation, recurrent_activation)
+
+
+def _gru_after(activation: str, recurrent_activation: str) -> dict[str, Any]:
+    """A GRU with its reset gate after the product."""
     gate, gate_slope = ACTIVATIONS[recurrent_activation]
     squash, slope = ACTIVATIONS[activation]
 
@@ -281,6 +295,47 @@ def _gru(activation: str, recurrent_activation: str) -> dict[str, Any]:
         "kept": ("n", "r", "z", ""),
         "forward": forward,
         "backward": backward,
+    }
+
+
+def _gru_before(activation: str, recurrent_activation: str) -> dict[str, Any]:
+    """A GRU with its reset gate before the product: the second one, with r h."""
+    gate, gate_slope = ACTIVATIONS[recurrent_activation]
+    squash, slope = ACTIVATIONS[activation]
+
+    def first(cell, at, z, states):
+        r = gate(z[1])
+        return (z[0], r), (), r * states[0]
+
+    def forward(cell, at, z, states):
+        n, u = squash(z[0]), gate(z[2])
+        h = fma(u, states[0] - n, n)
+        return (n, z[1], u), (h,), h
+
+    def backward(cell, at, z, before, after, dh, dstates):
+        n, u = z[0], z[2]
+        dh = dh + dstates[0]
+        dz_n = dh * (constant(u, 1) - u) * slope(n)
+        return (dz_n, z[1], dh * (before[0] - n) * gate_slope(u)), (dh * u,)
+
+    def first_backward(cell, at, z, before, after, du, dstates):
+        r = z[1]
+        return (z[0], du * before[0] * gate_slope(r)), (fma(du, r, dstates[0]),)
+
+    return {
+        "slots": 3,
+        "states": 1,
+        "x_slots": (0, 3),
+        "h_slots": (1, 2),
+        "rows": np.array([(2, 0, 1), (-1, 0, 1), (2, 0, 1)]),
+        "h_is_state": True,
+        "second_product": "W_hh",
+        "state_names": ("h",),
+        "kept": ("n", "r", "z"),
+        "forward": forward,
+        "backward": backward,
+        "first": first,
+        "first_backward": first_backward,
     }
 
 
@@ -423,6 +478,16 @@ def show(cell, to, at, step, count, after):
     raise NotImplementedError("compiled code only")
 
 
+def cell_first(cell, at, z, states):
+    """Return (kept, states, u) of what comes before the second product."""
+    raise NotImplementedError("compiled code only")
+
+
+def cell_first_backward(cell, at, z, before, after, du, dstates):
+    """Return (dz, dstates before) of what comes before the second product, from the gradient of u."""
+    raise NotImplementedError("compiled code only")
+
+
 def type_of(cell):
     """Return the class of a cell's parameters from their Numba type, None for anything else."""
     kind = getattr(cell, "instance_class", None)
@@ -458,6 +523,16 @@ def _choose_show(cell, to, at, step, count, after):
             store_first(to, at + k * step, after[1 + k], count)
 
     return show_states
+
+
+@overload(cell_first)
+def _choose_first(cell, at, z, states):
+    return getattr(type_of(cell), "first", None)
+
+
+@overload(cell_first_backward)
+def _choose_first_backward(cell, at, z, before, after, du, dstates):
+    return getattr(type_of(cell), "first_backward", None)
 
 
 def _loader(count, doc):

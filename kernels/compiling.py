@@ -251,13 +251,13 @@ class _PartCompiler(numba.core.compiler.Compiler):  # type: ignore[misc]
         super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
 
 
-def jit(function: Callable[..., Any]) -> Any:
+def jit(function: Callable[..., Any], **options: Any) -> Any:
     """Compile `function` as a part of kernels, for other kernels to call: no GIL, no bounds checks, IEEE division.
 
     It takes half the time of an `entry`, for nothing is made that Python could call. References to arrays are not counted:
     callers hold them.
     """
-    dispatcher = numba.jit(nogil=True, pipeline_class=_PartCompiler, _nrt=False, **OPTIONS)(function)
+    dispatcher = numba.jit(nogil=True, pipeline_class=_PartCompiler, _nrt=False, **{**OPTIONS, **options})(function)
     template = dispatcher.get_call_template
 
     def get_call_template(arguments: Any, keywords: Any) -> Any:
@@ -276,6 +276,9 @@ def jit(function: Callable[..., Any]) -> Any:
     dispatcher.get_call_template, dispatcher.add_overload = get_call_template, add_overload
     dispatcher._compile_for_args = refuse
     return dispatcher
+
+
+inlined = functools.partial(jit, forceinline=True)  # into its caller, so that what does not change in its loops is moved out
 
 
 def entry(function: Callable[..., Any] | None = None, **options: Any) -> Any:

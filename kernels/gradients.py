@@ -50,14 +50,16 @@ def gradient_tasks(
 
     parts : into how many all tasks fall
     rows : (3, slots), cells.Cell.rows
-    dz : (N, S, slots, U') of U units; x : (N, T, I); y : (N, S or more, H) outputs; h0 : (N, H)  output before the window
+    dz : (N, S, slots, U') of U units; x : (N, T, I), or the steps from window.x_start on
+    y : (N, S or more, H) outputs; h0 : (N, H)  output before the window
     c : (N, S+1, states, H'), of whose states the product has seen those from the second on, until K is reached
     mask : (N, H), options.Options.mask, that the product with h has seen h through
     sums : (panels of dz, I + 1 + K, 4L)  workspace: dW', a panel after the other
     copies : (parts, SUMMED, CHUNK)  workspace: each part of the tasks copies its left operand to a place of its own
     dW_ih : (G U, I); dW_hh : (G U, K); db : (B U,)  written, or with `add` accumulated into
 
-    A recurrent layer has U = H units; a dense one is a slot of U outputs and no recurrence (H = K = 0).
+    A recurrent layer has U = H units; a dense one, and a recurrent layer's second product, is a slot of U outputs and no
+    recurrence (H = K = 0).
     """
     total = x.shape[2] + dW_hh.shape[1] + 1
     panels = sums.shape[0]
@@ -110,7 +112,7 @@ def _copy_rows(copies, part, window, ragged, x, y, h0, c, mask, pair, count, r0,
     for i in range(count):
         row, at = pointer(copies, part * SUMMED * CHUNK + i * (r1 - r0)), row_of(ragged, n)
         if r0 < x_end:
-            copy(pointer(x, (at * steps + t) * inputs + r0), row, x_end - r0)
+            copy(pointer(x, (at * steps + t - window.x_start) * inputs + r0), row, x_end - r0)
         if r0 <= inputs and r1 > inputs:
             copy(constant_row(x, 1), advance(row, inputs - r0), 1)
         if h_start < h_end:

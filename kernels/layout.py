@@ -25,6 +25,11 @@ def gate_panels_shape(units: int, inputs: int, gates: int, spread: int, dtype) -
     return -(-units // (width * spread)), inputs, gates * spread * width
 
 
+def row_panels_shape(rows: int, columns: int, dtype) -> tuple[int, int, int]:
+    """Return the shape that `pack_rows` fills for a matrix (rows, columns)."""
+    return column_panels_shape(columns, rows, dtype)
+
+
 def column_panels_shape(rows: int, columns: int, dtype) -> tuple[int, int, int]:
     """Return the shape that `pack_columns` fills for a matrix (rows, columns)."""
     width = 4 * target.lanes(dtype)

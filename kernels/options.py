@@ -61,6 +61,18 @@ def masked(options, row, unit, hidden, h):
     return h
 
 
+def masked_u(cell, options, row, unit, hidden, u):
+    """Return what the second product sees of a vector of u, or the gradient of u: where it is made of h, under h's mask."""
+    raise NotImplementedError("compiled code only")
+
+
+@_overload(masked_u)
+def _choose_masked_u(cell, options, row, unit, hidden, u):
+    if cell.instance_class.h_is_state:
+        return lambda cell, options, row, unit, hidden, u: masked(options, row, unit, hidden, u)
+    return lambda cell, options, row, unit, hidden, u: u
+
+
 @jit
 def mask_row(mask, row, start, values, at, count):
     """Multiply `count` elements of `values` from `at` on by a row of the mask, from unit `start` on."""
@@ -71,6 +83,8 @@ def mask_row(mask, row, start, values, at, count):
 
 
 # --- zoneout ---
+
+_NO_STATES = types.Tuple(())  # of a part of a cell whose other part makes them
 
 
 @intrinsic
@@ -111,17 +125,26 @@ def _random_keeps(typingctx, like, key, counter, half, rate):
 
 
 @jit
-def _keeps(options, place):
-    """Return how much of h and of the first other state stays as it was before a step."""
-    numbers = options.numbers
-    h, c = splat(numbers, numbers[1]), splat(numbers, numbers[2])
-    if options.key.shape[0] > 0:
-        counter = (place.row * place.steps + place.step) * place.hidden + place.unit
-        if numbers[1] > 0:
-            h = _random_keeps(numbers, options.key[0], counter, 0, numbers[1])
-        if numbers[2] > 0:
-            c = _random_keeps(numbers, options.key[0], counter, 1, numbers[2])
-    return h, c
+def _counter(place):
+    return (place.row * place.steps + place.step) * place.hidden + place.unit
+
+
+@jit
+def _keep_h(options, place):
+    """Return how much of h stays as it was before a step."""
+    rate = options.numbers[1]
+    if options.key.shape[0] > 0 and rate > 0:
+        return _random_keeps(options.numbers, options.key[0], _counter(place), 0, rate)
+    return splat(options.numbers, rate)
+
+
+@jit
+def _keep_first(options, place):
+    """Return how much of the first other state does."""
+    rate = options.numbers[2]
+    if options.key.shape[0] > 0 and rate > 0:
+        return _random_keeps(options.numbers, options.key[0], _counter(place), 1, rate)
+    return splat(options.numbers, rate)
 
 
 @jit
@@ -146,62 +169,86 @@ def _h_before(lies, place):
     return load_first(lies.y, lies.y_at, count)
 
 
-def _settled(cell, keep_h, keep_c, before, after, h_before, h):
-    """Return the states and h that a step ends with, from those of the cell and those before the step."""
+def _mixed_states(cell, keep, before, after):
+    """Return states with the first one mixed, if there is one beside h."""
     raise NotImplementedError("compiled code only")
 
 
-@_overload(_settled)
-def _choose_settled(cell, keep_h, keep_c, before, after, h_before, h):
+@_overload(_mixed_states)
+def _choose_mixed_states(cell, keep, before, after):
     kind = cell.instance_class
-    if kind.states > 0 and not kind.h_is_state:
-        return lambda cell, keep_h, keep_c, before, after, h_before, h: (
-            (_mixed(keep_c, before[0], after[0]), *after[1:]),
-            _mixed(keep_h, h_before, h),
-        )
-    is_state = kind.h_is_state
-
-    def settled_h(cell, keep_h, keep_c, before, after, h_before, h):
-        h = _mixed(keep_h, h_before, h)
-        return ((*after[:-1], h) if is_state else after), h
-
-    return settled_h
+    if kind.states == 0 or kind.h_is_state or after == _NO_STATES:
+        return lambda cell, keep, before, after: after
+    return lambda cell, keep, before, after: (_mixed(keep, before[0], after[0]), *after[1:])
 
 
-def settle(cell, options, place, c, at, units, before, after, lies, h):
-    """Return the states and h that a step of a sweep ends with, and store the first state as the cell left it.
+def _with_h(cell, after, h):
+    """Return states with h in its place, if it is one of them."""
+    raise NotImplementedError("compiled code only")
 
-    c, at : where the states are to go, with the slot more; lies : where h before the step does
+
+@_overload(_with_h)
+def _choose_with_h(cell, after, h):
+    if cell.instance_class.h_is_state:
+        return lambda cell, after, h: (*after[:-1], h)
+    return lambda cell, after, h: after
+
+
+def settled_states(cell, options, place, c, at, units, before, after):
+    """Return the states beside h that a step of a sweep ends with, and store the first one as the cell left it.
+
+    c, at : where the states are to go, with the slot more; after : of the cell, or () where another part of it makes them
     """
     raise NotImplementedError("compiled code only")
 
 
-@_overload(settle)
-def _choose_settle(cell, options, place, c, at, units, before, after, lies, h):
+@_overload(settled_states)
+def _choose_settled_states(cell, options, place, c, at, units, before, after):
     count = cell.instance_class.states
+    if count == 0 or after == _NO_STATES or cell.instance_class.h_is_state:
+        return lambda cell, options, place, c, at, units, before, after: after
 
-    def settle_in_sweep(cell, options, place, c, at, units, before, after, lies, h):
-        if count > 0:
-            store(c, at + count * units, after[0])
-        keep_h, keep_c = _keeps(options, place)
-        return _settled(cell, keep_h, keep_c, before, after, _h_before(lies, place), h)
+    def settle(cell, options, place, c, at, units, before, after):
+        store(c, at + count * units, after[0])
+        return _mixed_states(cell, _keep_first(options, place), before, after)
 
-    return settle_in_sweep
+    return settle
 
 
-def settle_one(cell, before, after, h_before, h):
-    """Return the states and h that a step outside of a sweep ends with, without masks: mixed by the probabilities."""
+@jit
+def settled_h(cell, options, place, lies, after, h):
+    """Return the states and h that a step of a sweep ends with; `lies` says where h before the step does."""
+    h = _mixed(_keep_h(options, place), _h_before(lies, place), h)
+    return _with_h(cell, after, h), h
+
+
+def settled_states_one(cell, before, after):
+    """Return the states beside h that a step outside of a sweep ends with, without masks: mixed by the probabilities."""
     raise NotImplementedError("compiled code only")
 
 
-@_overload(settle_one)
-def _choose_settle_one(cell, before, after, h_before, h):
+@_overload(settled_states_one)
+def _choose_settled_states_one(cell, before, after):
     if not has_options(cell):
-        return lambda cell, before, after, h_before, h: (after, h)
+        return lambda cell, before, after: after
+    return lambda cell, before, after: _mixed_states(
+        cell, splat(cell.options.numbers, cell.options.numbers[2]), before, after
+    )
 
-    def mix(cell, before, after, h_before, h):
-        numbers = cell.options.numbers
-        return _settled(cell, splat(numbers, numbers[1]), splat(numbers, numbers[2]), before, after, h_before, h)
+
+def settled_h_one(cell, after, h_before, h):
+    """Return the states and h that a step outside of a sweep ends with."""
+    raise NotImplementedError("compiled code only")
+
+
+@_overload(settled_h_one)
+def _choose_settled_h_one(cell, after, h_before, h):
+    if not has_options(cell):
+        return lambda cell, after, h_before, h: (after, h)
+
+    def mix(cell, after, h_before, h):
+        h = _mixed(splat(cell.options.numbers, cell.options.numbers[1]), h_before, h)
+        return _with_h(cell, after, h), h
 
     return mix
 
@@ -220,62 +267,81 @@ def _choose_unsettled(cell, c, at, units, after):
     return lambda cell, c, at, units, after: (load(c, at + count * units), *after[1:])
 
 
-def to_cell(cell, options, place, dh, dstates):
-    """Return the part of the gradients of h and of the states after a step that goes through the cell."""
+def to_cell_h(cell, options, place, dh, dstates):
+    """Return the part of the gradients of h and of the states after a step that goes through the cell, as to h."""
     raise NotImplementedError("compiled code only")
 
 
-@_overload(to_cell)
-def _choose_to_cell(cell, options, place, dh, dstates):
+@_overload(to_cell_h)
+def _choose_to_cell_h(cell, options, place, dh, dstates):
+    if cell.instance_class.h_is_state:
+
+        def with_state(cell, options, place, dh, dstates):
+            keep = _keep_h(options, place)
+            return (constant(keep, 1) - keep) * (dh + dstates[-1]), (*dstates[:-1], constant(dh, 0))
+
+        return with_state
+
+    def alone(cell, options, place, dh, dstates):
+        keep = _keep_h(options, place)
+        return (constant(keep, 1) - keep) * dh, dstates
+
+    return alone
+
+
+def to_cell_states(cell, options, place, dstates):
+    """Return the part of the gradients of the states after a step that goes through the cell, as to those beside h."""
+    raise NotImplementedError("compiled code only")
+
+
+@_overload(to_cell_states)
+def _choose_to_cell_states(cell, options, place, dstates):
     kind = cell.instance_class
     if kind.states == 0 or kind.h_is_state:
-        with_state = kind.states > 0
+        return lambda cell, options, place, dstates: dstates
 
-        def h_to_cell(cell, options, place, dh, dstates):
-            keep_h, _ = _keeps(options, place)
-            through = constant(keep_h, 1) - keep_h
-            if with_state:
-                return through * (dh + dstates[-1]), (*dstates[:-1], constant(dh, 0))
-            return through * dh, dstates
+    def through(cell, options, place, dstates):
+        keep = _keep_first(options, place)
+        return ((constant(keep, 1) - keep) * dstates[0], *dstates[1:])
 
-        return h_to_cell
-
-    def all_to_cell(cell, options, place, dh, dstates):
-        keep_h, keep_c = _keeps(options, place)
-        one = constant(keep_h, 1)
-        return (one - keep_h) * dh, ((one - keep_c) * dstates[0], *dstates[1:])
-
-    return all_to_cell
+    return through
 
 
-def past_cell(cell, options, place, dc, at, units, dh, after, before):
+def past_cell_h(cell, options, place, dc, at, units, dh, after, before):
     """Return the gradients of the states before a step, from those after it and what came through the cell.
 
-    What goes past the cell is added; for h it is left in the slot more of dc, at `at`.
+    What goes past the cell is added, as to h; where that is no state it is left in the slot more of dc, at `at`.
     """
     raise NotImplementedError("compiled code only")
 
 
-@_overload(past_cell)
-def _choose_past_cell(cell, options, place, dc, at, units, dh, after, before):
-    kind = cell.instance_class
-    count = kind.states
-    if kind.h_is_state:
+@_overload(past_cell_h)
+def _choose_past_cell_h(cell, options, place, dc, at, units, dh, after, before):
+    count = cell.instance_class.states
+    if cell.instance_class.h_is_state:
 
-        def h_past_cell(cell, options, place, dc, at, units, dh, after, before):
-            keep_h, _ = _keeps(options, place)
-            return (*before[:-1], before[-1] + keep_h * (dh + after[-1]))
+        def with_state(cell, options, place, dc, at, units, dh, after, before):
+            return (*before[:-1], before[-1] + _keep_h(options, place) * (dh + after[-1]))
 
-        return h_past_cell
+        return with_state
 
-    def all_past_cell(cell, options, place, dc, at, units, dh, after, before):
-        keep_h, keep_c = _keeps(options, place)
-        store(dc, at + count * units, keep_h * dh)
-        if count > 0:
-            return (before[0] + keep_c * after[0], *before[1:])
+    def alone(cell, options, place, dc, at, units, dh, after, before):
+        store(dc, at + count * units, _keep_h(options, place) * dh)
         return before
 
-    return all_past_cell
+    return alone
+
+
+def past_cell_states(cell, options, place, after, before):
+    """Return the same as to the states beside h; `before` is () where another part of the cell makes it."""
+    raise NotImplementedError("compiled code only")
+
+
+@_overload(past_cell_states)
+def _choose_past_cell_states(cell, options, place, after, before):
+    if cell.instance_class.states == 0 or before == _NO_STATES or cell.instance_class.h_is_state:
+        return lambda cell, options, place, after, before: before
+    return lambda cell, options, place, after, before: (before[0] + _keep_first(options, place) * after[0], *before[1:])
 
 
 def arrived(cell, options, row, dc, at, units, unit, hidden, dh):

@@ -110,6 +110,11 @@ def _deal(typingctx, kernel, runtime, work, total, arguments):
 
 
 @jit
+def _window(window):
+    return sweeps.Window(window[0], window[1], window[2], window[3], window[4], window[5])
+
+
+@jit
 def _begin(ragged, options, first, h, c):
     """Bring the states before a window to slot 0 of c, and what products see of them to the first half of `h`, if any."""
     batch, slots, units = c.shape[0], c.shape[2], c.shape[3]
@@ -142,23 +147,23 @@ def _end(window, ragged, first, y, c, keep, last):
 
 
 @entry
-def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last, c, z, keep):
+def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last, c, z, u, keep):
     """sweeps.forward_part over the batch, or by a team.
 
     recurrent : tile.panel_product_address of cell.h's dtype
-    window : (5,) integers, the fields of sweeps.Window; ragged : as ragged.py describes it
+    window : (6,) integers, the fields of sweeps.Window; ragged : as ragged.py describes it
     first : (h, ..), (N, H) each, h and the cell's states before the window
     h : (2N, K)  workspace; (0, K) where rows are in order and the products see h itself, and nothing else
     last : (h, ..), (N, H)  written: those after the window; (0, H) to leave one out
     """
-    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    now = _window(window)
     _begin(ragged, cell.options, first, h, c)
     batch = y.shape[0]
     if batch > 0 and now.stop > now.start:
         parts = runtime[PARTS]
         total, threads = now.pairs if ragged.shape[1] > 0 else batch, min(parts, runtime[THREADS])
         total = parts if team.size > 0 else total
-        arguments = (recurrent, team, threads, now, ragged, cell, x, first[0], h, y, c, z, keep)
+        arguments = (recurrent, team, threads, now, ragged, cell, x, first[0], h, y, c, z, u, keep)
         _deal(sweeps.forward_part, runtime, 0, total, arguments)
     _end(now, ragged, first, y, c, keep, last)
 
@@ -167,24 +172,25 @@ def forward(runtime, team, recurrent, window, ragged, cell, x, first, h, y, last
 def recompute(runtime, window, ragged, cell, x, first, h, y, c, z):
     """sweeps.recompute_part over the panels of hidden units; arguments as for `forward`."""
     _begin(ragged, cell.options, first, h, c)
-    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    now = _window(window)
     h0 = h if ragged.shape[1] > 0 else first[0]
     if now.stop > now.start:  # z has a step
         _deal(sweeps.recompute_part, runtime, 0, cell.h.shape[0], (now, ragged, cell, x, h0, y, c, z))
 
 
 @entry
-def backward(runtime, team, window, ragged, cell, weights, orders, packed, dy, last, first, work, c, z, dx):
+def backward(runtime, team, window, ragged, cell, weights, orders, packed, second, dy, last, first, work, c, z, dx):
     """sweeps.backward_part over the batch, or by a team, once the weights are packed: with the last window.
 
     runtime : parts of the sweep and of the packing
-    weights : W_ih and W_hh; packed : w and u, written
-    orders : (2,) of the blocks of W_ih and of W_hh, those of the slots
+    weights : W_ih and W_hh, and of a second product; packed : w and u, written
+    orders : (2,) of the blocks of W_ih and of W_hh, those of the slots, and of the second product's
+    second : the second product's weights packed, written; None without one
     last : (dh, ..), gradients of h and of the cell's states after the window; (0, H) for zeros
     first : (dh, ..), (N, H)  written: those before the window; (0, H) to leave them out
     work : (N, H'), of h, and (N, states, H'), workspace; with options a slot more
     """
-    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    now = _window(window)
     batch, states, slots, units = z.shape[0], len(last) - 1, work[1].shape[1], z.shape[3]
     layout.pad_states(ragged, last[0], batch, work[0], 0, units)
     for k in range(states):
@@ -198,10 +204,12 @@ def backward(runtime, team, window, ragged, cell, weights, orders, packed, dy, l
             sets = weights[1].shape[1] // first[0].shape[1]
             _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], orders[0], 1, packed[0]))
             _deal(layout.pack_columns, runtime, 1, packed[1].shape[0], (weights[1], orders[1], sets, packed[1]))
+            if second is not None:
+                _deal(layout.pack_columns, runtime, 1, second.shape[0], (weights[2], orders[2], 1, second))
         parts = runtime[PARTS]
         total, threads = now.pairs if ragged.shape[1] > 0 else batch, min(parts, runtime[THREADS])
         total = parts if team.size > 0 else total
-        arguments = (team, threads, now, ragged, cell, packed[1], packed[0], dy, work[0], work[1], c, z, dx)
+        arguments = (team, threads, now, ragged, cell, packed[1], packed[0], second, dy, work[0], work[1], c, z, dx)
         _deal(sweeps.backward_part, runtime, 0, total, arguments)
     layout.copy_states(ragged, work[0], 0, units, first[0])
     for k in range(states):
@@ -229,7 +237,7 @@ def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, x_panels, h_panel
 def weight_gradients(runtime, window, ragged, rows, dz, x, y, h0, c, mask, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
     total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0])
-    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    now = _window(window)
     arguments = (runtime[PARTS], now, ragged, rows, dz, x, y, h0, c, mask, sums, copies, dW_ih, dW_hh, db, add)
     _deal(gradients.gradient_tasks, runtime, 0, total, arguments)
 
@@ -237,7 +245,7 @@ def weight_gradients(runtime, window, ragged, rows, dz, x, y, h0, c, mask, sums,
 @entry
 def peephole_gradients(runtime, window, ragged, peepholes, raw, dz, c, sums, dp, add):
     """gradients.peephole_sums over the vectors of units."""
-    now = sweeps.Window(window[0], window[1], window[2], window[3], window[4])
+    now = _window(window)
     vectors = dz.shape[3] // lanes(dz)
     _deal(gradients.peephole_sums, runtime, 0, vectors, (now, ragged, peepholes, raw, dz, c, sums, dp, add))
 

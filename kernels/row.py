@@ -55,20 +55,21 @@ def dense_row(W, b, x, y):
 
 @intrinsic
 def add_row(typingctx, W, p, sums, x):
-    """Return the first vectors of panel `p`, as many as `sums` has, with the product of x added.
+    """Return the first vectors of panel `p`, as many as `sums` has, or all of two panels, with the product of x added.
 
     W : (panels, K, V); x : (K,)
     """
-    kind = vec_of(x.dtype)
+    kind, sums_type = vec_of(x.dtype), sums
 
     def emit(context, builder, sig, args):
         W, p, sums, x = args
         k_end = builder.extract_value(context.make_array(sig.args[3])(context, builder, x).shape, 0)
         elements = 4 * kind.lanes
-        offset = builder.mul(p, builder.mul(k_end, int_constant(elements)))
-        start = element_pointer(context, builder, sig.args[0], W, offset)
+        size = builder.mul(k_end, int_constant(elements))
+        panels = (builder.add(p, int_constant(j)) for j in range(1 + len(sums_type) // 8))
+        starts = [element_pointer(context, builder, sig.args[0], W, builder.mul(panel, size)) for panel in panels]
         row = element_pointer(context, builder, sig.args[3], x, int_constant(0))
-        after = _row_loop(builder, kind, cgutils.unpack_tuple(builder, sums), row, [start], k_end, elements)
+        after = _row_loop(builder, kind, cgutils.unpack_tuple(builder, sums), row, starts, k_end, elements)
         return context.make_tuple(builder, sig.return_type, after)
 
     return signature(sums, W, types.intp, sums, x), emit

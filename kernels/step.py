@@ -9,10 +9,10 @@ from numba import typeof, types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from .cells import cell_forward, load_slots, places, show, spread_of, type_of
+from .cells import cell_first, cell_forward, load_slots, places, show, spread_of, store_all, type_of
 from .compiling import OPTIONS, entry, jit, source_hash
-from .options import settle_one
-from .row import add_products, load_four
+from .options import settled_h_one, settled_states_one
+from .row import add_products, add_row, load_four
 from .simd import (
     copy,
     is_float_array,
@@ -87,11 +87,18 @@ def _choose_recurrent(params, state, x, y):
     cell, dtype = type_of(params), params[2].dtype
     check_array("x", x, dtype, written=False)
     check_array("y", y, dtype)
-    count = cell.states + (not cell.h_is_state) + (cell.seen > 0)
+    two = bool(cell.second_product)
+    count = cell.states + (not cell.h_is_state) + (cell.seen > 0) + two
     if not isinstance(state, types.BaseNamedTuple) or len(state) != count or state.fields[0] != "h":
         raise TypingError(f"state must be what came with params, a namedtuple of {count} with h first, not {state}")
     for name, array in zip(state.fields, state, strict=True):
-        check_array(f"state.{name}", array, dtype)
+        if name == "work":
+            for part, of_work in zip(("u", "z"), array, strict=True):
+                check_array(f"state.work.{part}", of_work, dtype)
+        else:
+            check_array(f"state.{name}", array, dtype)
+    if two:
+        return _two_products
     return _step_with_room if cell.seen else _step
 
 
@@ -117,6 +124,18 @@ def _check_sizes(params, state, x, y):
             raise ValueError("the arrays of state must have shape (H,), H the hidden units of the weights")
     if y.shape[0] != hidden:
         raise ValueError("y must have shape (H,), H the hidden units of the weights")
+
+
+def _two_products(params, state, x, y):
+    hidden, outputs = params.second.shape[1], params.h.shape[1]
+    if x.shape[0] != params.x.shape[1]:
+        raise ValueError("x must have shape (I,), I the inputs of the weights")
+    if y.shape[0] != outputs:
+        raise ValueError("y must have shape (P,), P the outputs of the weights")
+    fits = state.h.shape[0] == outputs and state.work.u.shape[0] == hidden and state.work.z.shape[0] == params.b.size
+    if not (fits and _all_of_size(state[1:-1], hidden)):
+        raise ValueError("state must have the sizes of the one that came with params")
+    two_products_step(params, state.h, state[1:-1], state.work, x, y)
 
 
 @jit
@@ -184,7 +203,7 @@ def _apply(cell, sums, own, room, y, h, at, last):
     count = y.shape[0] - at
     before = _before(cell, h, own, at, count)
     _, after, out = cell_forward(cell, at, sums, before)
-    after, out = settle_one(cell, before, after, load_first(h, at, count), out)
+    after, out = settled_h_one(cell, settled_states_one(cell, before, after), load_first(h, at, count), out)
     if room is None:
         _write(own, after, at, count)
     else:  # other panels' products have yet to see what was before the step
@@ -214,7 +233,7 @@ def _write(own, after, at, count):
 
 @overload(_write, jit_options=INLINE)
 def _choose_write(own, after, at, count):
-    if len(own) == 0:  # h itself is written elsewhere
+    if len(own) == 0 or len(after) == 0:  # h itself is written elsewhere
         return lambda own, after, at, count: None
 
     def write(own, after, at, count):
@@ -222,3 +241,81 @@ def _choose_write(own, after, at, count):
         _write(own[1:], after[1:], at, count)
 
     return write
+
+
+# --- cells with a second product ---
+
+
+def _all_of_size(arrays, size):
+    """Return whether all arrays of a tuple have so many elements."""
+
+
+@overload(_all_of_size, jit_options=INLINE)
+def _choose_all_of_size(arrays, size):
+    if len(arrays) == 0:
+        return lambda arrays, size: True
+    return lambda arrays, size: arrays[0].shape[0] == size and _all_of_size(arrays[1:], size)
+
+
+@jit
+def two_products_step(cell, h, own, work, x, y):
+    """Bring the states of one sequence one step on; arguments are those of cell_step.
+
+    work : (u, z), u (H,) and z (slots H',), overwritten: what the first part of the cell leaves to the second one
+    """
+    width, panels, seconds = lanes(y), cell.h.shape[0], cell.second.shape[0]
+    for p in range(0, panels, 2):
+        at = p * width
+        if p + 1 < panels:
+            both = add_products(cell, (_biases(cell, at), _biases(cell, at + width)), x, h, own, p)
+            _apply_first(cell, both[0], own, work, h, at)
+            _apply_first(cell, both[1], own, work, h, at + width)
+        else:
+            _apply_first(cell, add_products(cell, (_biases(cell, at),), x, h, own, p)[0], own, work, h, at)
+    units, four = cell.b.shape[1], 4 * width
+    for p in range(0, seconds, 2):
+        at = p * four
+        if p + 1 < seconds:
+            before = load_four(work.z, at, units - at), load_four(work.z, at + four, units - at - four)
+            both = add_row(cell.second, p, before[0] + before[1], work.u)
+            _apply_four(cell, both[:4], own, work, y, h, at)
+            _apply_four(cell, both[4:], own, work, y, h, at + four)
+        else:
+            sums = add_row(cell.second, p, load_four(work.z, at, units - at), work.u)
+            _apply_four(cell, sums, own, work, y, h, at)
+
+
+@jit
+def _apply_first(cell, sums, own, work, h, at):
+    """Apply what comes before the second product to one vector of units."""
+    units, count = cell.b.shape[1], work.u.shape[0] - at
+    before = _before(cell, h, own, at, count)
+    kept, after, u = cell_first(cell, at, sums, before)
+    _write(own, settled_states_one(cell, before, after), at, count)
+    store_first(work.u, at, u, count)
+    store_all(work.z, at, units, sums)
+    store_all(work.z, at, units, kept)
+
+
+@jit
+def _apply_four(cell, sums, own, work, y, h, at):
+    """Apply the cell to up to four vectors of units, from the sums of their first slots; write y and h."""
+    width = lanes(y)
+    _apply_second(cell, sums[0], own, work, y, h, at)
+    if at + width < y.shape[0]:
+        _apply_second(cell, sums[1], own, work, y, h, at + width)
+    if at + 2 * width < y.shape[0]:
+        _apply_second(cell, sums[2], own, work, y, h, at + 2 * width)
+    if at + 3 * width < y.shape[0]:
+        _apply_second(cell, sums[3], own, work, y, h, at + 3 * width)
+
+
+@jit
+def _apply_second(cell, first, own, work, y, h, at):
+    count = y.shape[0] - at
+    before, slots = _before(cell, h, own, at, count), load_slots(cell, work.z, at, cell.b.shape[1])
+    _, after, out = cell_forward(cell, at, (first, *slots[1:]), before)
+    after, out = settled_h_one(cell, settled_states_one(cell, before, after), load_first(h, at, count), out)
+    _write(own, after, at, count)
+    store_first(y, at, out, count)
+    store_first(h, at, out, count)

@@ -10,14 +10,15 @@ own on. So a sequence can be taken in pieces, for each of which what a backward 
 
 from typing import Any, NamedTuple
 
-from .cells import cell_backward, cell_forward, load_slots, load_states, places, show, store_all
+from .cells import cell_forward, load_slots, load_states, places, store_all
 from .compiling import jit
-from .options import Before, Place, arrived, masked, past_cell, settle, to_cell, unsettled
+from .options import arrived
 from .products import packed_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
-from .simd import constant_row, lanes, load, load_first, pointer, store, store_first
+from .simd import advance, constant_row, lanes, load, pointer, store
 from .team import join, meet
 from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, panel_products
+from .units import backward_units, first_backward_units, first_units, forward_units
 
 # Steps are taken in blocks: what a block leaves behind is read again while it is still in the second-level cache. A block
 # has at least so many rows times steps that the input weights, read once a block, do not slow it down.
@@ -28,7 +29,7 @@ BLOCK_ROWS = 64
 class Window(NamedTuple):
     """Steps `start` to `stop` of `steps` that the longest sequence has, which are `pairs` of a row and a step.
 
-    y holds those from `y_start` on.
+    y holds those from `y_start` on; x, for gradients of weights alone, those from `x_start` on, elsewhere all.
     """
 
     start: Any
@@ -36,6 +37,7 @@ class Window(NamedTuple):
     y_start: Any
     steps: Any
     pairs: Any
+    x_start: Any
 
 
 @jit
@@ -51,7 +53,7 @@ def _share(total, parts, part):
 
 
 @jit
-def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h, y, c, z, keep, start, stop):
+def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h, y, c, z, u, keep, start, stop):
     """Run a part of one layer over time: rows (ragged.rows_of_part), or as a member of a team some hidden units of all.
 
     recurrent : address of the panel product for cell.h, as `tile` is for cell.x
@@ -67,7 +69,8 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
     c : (N, S+1, states, H') with `keep`, else (N, 1, states, H')  the first holds the initial ones; what follows is written;
         with options a slot more than states
     z : (N, S, slots, H') with `keep`, else (N, any number of steps, slots, H')  written: what the cell keeps
-    keep : whether all steps' c and z are stored, for the backward pass
+    u : (N, S, H) with `keep`, else (N, 1, H)  written: what the cell's second product sees, rows by length; None without one
+    keep : whether all steps' c, z and u are stored, for the backward pass
     """
     rank, members = join(team, threads)
     if rank < 0:
@@ -86,10 +89,19 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
         _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, rows, p0, p1)
         for t in range(t0, t1):
             rows = rows_at(ragged, t, start, rows)
+            done, slot = t - window.start, t - first
             _forward_step(
-                recurrent, window, ragged, cell, cell.options, x, h0, h, y, c, z, t - first, keep, t, start, rows, p0, p1
+                recurrent, window, ragged, cell, cell.options, x, h0, h, y, c, z, u, slot, keep, t, start, rows, p0, p1
             )
-            meet(team, members, t + 1 - window.start)
+            if u is None:
+                meet(team, members, done + 1)
+            else:
+                meet(team, members, 2 * done + 1)
+                q0, q1 = _share(cell.second.shape[0], members, rank)
+                _second_step(
+                    tile, window, ragged, cell, cell.options, x, h0, h, y, c, z, u, slot, keep, t, start, rows, q0, q1
+                )
+                meet(team, members, 2 * done + 2)
 
 
 @jit
@@ -134,13 +146,15 @@ def _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, stop
 
 
 @jit
-def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, slot, keep, t, start, stop, p0, p1):
-    """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time."""
+def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, u, slot, keep, t, start, stop, p0, p1):
+    """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time.
+
+    Of a cell with a second product, whose u it writes, that is the first part.
+    """
     width, to = lanes(y), places(cell)
     hidden, units, k_end = y.shape[2], z.shape[3], cell.h.shape[1]
     y_row, y_at = y.shape[1] * hidden, (t - window.y_start) * hidden
     z_row, z_at = z.shape[1] * to.slots * units, slot * to.slots * units
-    c_row, c_step = c.shape[1] * c.shape[2] * units, c.shape[2] * units if keep else 0
     half = (t - window.start) % 2 * y.shape[0]  # of h, where that of the step before is
     if h.shape[0] > 0:
         left = Left(pointer(h, (half + start) * k_end), k_end, 1, 0)
@@ -159,28 +173,48 @@ def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, s
                 right = Right(pointer(cell.h, p * k_end * cell.h.shape[2] + gate * width), cell.h.shape[2], 0)
                 panel_products(recurrent, stop - start, vectors, out, out, left, right, k_end, 1, second)
         for n in range(start, stop):
-            row, c_at = row_of(ragged, n), n * c_row + (t - window.start) * c_step + j
-            y_to = row * y_row + y_at
             for unit in range(j, j + some * width, width):
-                at, state_at = n * z_row + z_at + unit, c_at + unit - j
-                slots, before = load_slots(cell, z, at, units), load_states(cell, c, state_at, units)
-                kept, after, out = cell_forward(cell, unit, slots, before)
-                if options is not None:
-                    place, lies = (
-                        Place(row, t, x.shape[1], unit, hidden),
-                        Before(t == window.start, h0, y, y_to - hidden + unit),
-                    )
-                    after, out = settle(cell, options, place, c, state_at + c_step, units, before, after, lies, out)
-                store_all(c, state_at + c_step, units, after)
-                store_first(y, y_to + unit, out, hidden - unit)
-                if h.shape[0] > 0:
-                    if options is not None:
-                        out = masked(options, row, unit, hidden, out)
-                    h_to = (y.shape[0] - half + n) * k_end + unit
-                    store_first(h, h_to, out, hidden - unit)
-                    show(cell, h, h_to + hidden, hidden, hidden - unit, after)
-                if keep:
-                    store_all(z, at, units, kept)
+                if u is None:
+                    forward_units(window, ragged, cell, options, x.shape[1], h0, h, y, c, z, slot, keep, t, n, unit)
+                else:
+                    first_units(window, ragged, cell, options, x.shape[1], c, z, u, slot, keep, t, n, unit)
+
+
+@jit
+def _second_step(tile, window, ragged, cell, options, x, h0, h, y, c, z, u, slot, keep, t, start, stop, q0, q1):
+    """Add the second product to panels q0 to q1 of the first slot of step `t` of z and apply the cell."""
+    width, units, hidden, inputs = lanes(y), z.shape[3], y.shape[2], u.shape[2]
+    z_row, u_row = z.shape[1] * z.shape[2] * units, u.shape[1] * inputs
+    left = Left(pointer(u, start * u_row + (t - window.start if keep else 0) * inputs), u_row, 1, 0)
+    out = Out(pointer(z, start * z_row + slot * z.shape[2] * units), z_row, width)
+    for q in range(q0, q1):
+        some = _padded_product(tile, stop - start, hidden, out, out, left, cell.second, 0, 1, q, q0, q1)
+        j = q * VECTORS * width
+        for n in range(start, stop):
+            for unit in range(j, j + some * width, width):
+                forward_units(window, ragged, cell, options, x.shape[1], h0, h, y, c, z, slot, keep, t, n, unit)
+
+
+@jit
+def _padded_product(tile, rows, columns, out, init, left, panels, first, blocks, q, q0, q1):
+    """Compute panel `q` of q0 to q1 of a product with `columns` columns, packed; return how many vectors it holds.
+
+    What is written ends with a whole vector. Of one row, two whole panels are taken at once: with the first the second one.
+
+    out, init : Out of column 0; panels : (.., K, V), panel 0 at `first`, K rows in all blocks together
+    """
+    width = lanes(panels)
+    panel, k = VECTORS * width, panels.shape[1] // blocks
+    whole = q0 + max(0, min(q1, columns // panel) - q0) // 2 * 2 if rows == 1 else q0
+    vectors = min(VECTORS, -(-columns // width) - q * VECTORS)
+    if q >= whole or (q - q0) % 2 == 0:
+        place = Out(advance(out.start, q * panel), out.row_step, width)
+        apart = panel if init.row_step > 0 else 0
+        begin = Out(advance(init.start, q * apart), init.row_step, width)
+        right = Right(pointer(panels, (first + q) * panels.shape[1] * panel), panel, k * panel)
+        second = panel, apart, panels.shape[1] * panel * (q < whole)
+        panel_products(tile, rows, vectors, place, begin, left, right, k, blocks, second)
+    return vectors
 
 
 @jit
@@ -225,12 +259,13 @@ def recompute_part(tile, window, ragged, cell, x, h0, y, c, z, p0, p1):
 
 
 @jit
-def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c, z, dx, start, stop):
+def backward_part(tile, team, threads, window, ragged, cell, u, w, second, dy, dh, dc, c, z, dx, start, stop):
     """Run a part of one layer back through time: some rows, or as a member of a team some units of all rows.
 
     team, threads, window, start, stop : as in forward_part
     u : recurrent weights (G H, K), in sets of H columns, and w : input weights (G H, I), by layout.pack_columns, gates in
         the order of their slots
+    second : weights of the second product, by layout.pack_columns; None without one
     dy : (N, T, H), or (1, 1, H) where it is the same at every step
     dh : (N, H'), dc : (N, states, H'), with options a slot more  gradients of the states after the window, zero in the
         padding and in that slot; overwritten with those before it
@@ -254,7 +289,15 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, dy, dh, dc, c
         for t in range(t1 - 1, t0 - 1, -1):
             later, rows = rows, rows_at(ragged, t, start, stop)
             _backward_step(tile, window, ragged, cell, cell.options, u, dy, dh, dc, c, z, dx, t, start, rows, later, q0, q1)
-            meet(team, members, end - t)
+            if second is None:
+                meet(team, members, end - t)
+            else:
+                meet(team, members, 2 * (end - t) - 1)
+                s0, s1 = _share(second.shape[0], members, rank)
+                _first_backward_step(
+                    tile, window, ragged, cell, cell.options, u, second, dh, dc, c, z, dx, t, start, rows, s0, s1
+                )
+                meet(team, members, 2 * (end - t))
         if dx.shape[2] > 0:
             p0, p1 = _share(w.shape[0], members, rank)
             _input_gradient(tile, window, ragged, cell, w, dx, z, t0, t1, start, rows, p0, p1)
@@ -269,27 +312,22 @@ def _recurrent_products(tile, ragged, cell, options, u, dh, dc, z, q0, q1, slot,
     The gradients of states that the product sees are written likewise, to their places in dc.
     """
     width, to = lanes(z), places(cell)
-    units, hidden, k_end = z.shape[3], u.shape[1] // to.h_count, u.shape[1]
-    panel = VECTORS * width
+    units, panel, panels = z.shape[3], VECTORS * width, u.shape[0] // (1 + to.seen)
     z_step, z_row = to.slots * units, z.shape[1] * to.slots * units
     left = Left(pointer(z, start * z_row + slot * z_step + to.h_first * units), z_row, 1, units)
     init = Out(constant_row(z, 0), 0, width)
-    whole = q0 + max(0, min(q1, units // panel) - q0) // 2 * 2 if stop - start == 1 else q0
     for part in range(1 + to.seen):
-        first = part * (u.shape[0] // (1 + to.seen))
+        out = Out(pointer(dh, start * units), units, width)
+        if part > 0:
+            out = Out(pointer(dc, (start * dc.shape[1] + part) * units), dc.shape[1] * units, width)
         for q in range(q0, q1):
-            out = Out(pointer(dh, start * units + q * panel), units, width)
-            if part > 0:
-                out = Out(pointer(dc, (start * dc.shape[1] + part) * units + q * panel), dc.shape[1] * units, width)
-            right = Right(pointer(u, (first + q) * k_end * panel), panel, hidden * panel)
-            if q >= whole or (q - q0) % 2 == 0:
-                vectors, second = min(VECTORS, units // width - q * VECTORS), (panel, 0, k_end * panel * (q < whole))
-                panel_products(tile, stop - start, vectors, out, init, left, right, hidden, to.h_count, second)
+            _padded_product(tile, stop - start, units, out, init, left, u, part * panels, to.h_count, q, q0, q1)
     if options is not None:
         for n in range(start, stop):
             for j in range(q0 * panel, min(q1 * panel, units), width):
                 dc_at = n * dc.shape[1] * units + j
-                whole_dh = arrived(cell, options, row_of(ragged, n), dc, dc_at, units, j, hidden, load(dh, n * units + j))
+                row, hidden = row_of(ragged, n), options.mask.shape[1]
+                whole_dh = arrived(cell, options, row, dc, dc_at, units, j, hidden, load(dh, n * units + j))
                 store(dh, n * units + j, whole_dh)
 
 
@@ -299,35 +337,30 @@ def _backward_step(tile, window, ragged, cell, options, u, dy, dh, dc, c, z, dx,
 
     Rows `start` to `later` take part in step t + 1, too; for the others dh is that of their last state.
     """
-    width, to = lanes(z), places(cell)
-    slot, units, hidden = t - window.start, z.shape[3], dy.shape[2]
-    c_step, dc_step = c.shape[2] * units, dc.shape[1] * units
-    z_row, c_row = z.shape[1] * to.slots * units, c.shape[1] * c_step
-    dy_row, dy_step = (dy.shape[1] * hidden, hidden) if dy.shape[0] * dy.shape[1] > 1 else (0, 0)
+    width = lanes(z)
     if later > start:
-        _recurrent_products(tile, ragged, cell, options, u, dh, dc, z, q0, q1, slot + 1, start, later)
+        _recurrent_products(tile, ragged, cell, options, u, dh, dc, z, q0, q1, t + 1 - window.start, start, later)
     for q in range(q0, q1):
-        vectors = min(VECTORS, units // width - q * VECTORS)
+        vectors = min(VECTORS, -(-dy.shape[2] // width) - q * VECTORS)
         for n in range(start, stop):
-            row = row_of(ragged, n)
-            dy_at = row * dy_row + t * dy_step
             for v in range(vectors):
-                j = (q * VECTORS + v) * width
-                at, c_at, dc_at = n * z_row + slot * to.slots * units + j, n * c_row + slot * c_step + j, n * dc_step + j
-                slots, before = load_slots(cell, z, at, units), load_states(cell, c, c_at, units)
-                after = load_states(cell, c, c_at + c_step, units)
-                reached = load(dh, n * units + j) + load_first(dy, dy_at + j, hidden - j)
-                states = load_states(cell, dc, dc_at, units)
-                if options is None:
-                    dz, dstates = cell_backward(cell, j, slots, before, after, reached, states)
-                else:
-                    place = Place(row, t, dx.shape[1], j, hidden)
-                    after = unsettled(cell, c, c_at + c_step, units, after)
-                    through, of_states = to_cell(cell, options, place, reached, states)
-                    dz, dstates = cell_backward(cell, j, slots, before, after, through, of_states)
-                    dstates = past_cell(cell, options, place, dc, dc_at, units, reached, states, dstates)
-                store_all(z, at, units, dz)
-                store_all(dc, dc_at, units, dstates)
+                unit = (q * VECTORS + v) * width
+                backward_units(window, ragged, cell, options, dx.shape[1], dy, dh, dc, c, z, t, n, unit)
+
+
+@jit
+def _first_backward_step(tile, window, ragged, cell, options, u, second, dh, dc, c, z, dx, t, start, stop, q0, q1):
+    """Write ``du = dz W`` of the second product to dh, which nobody needs any more, and apply the first part's adjoint."""
+    width, to, units, hidden = lanes(z), places(cell), z.shape[3], u.shape[1] // places(cell).h_count
+    z_row = z.shape[1] * to.slots * units
+    left = Left(pointer(z, start * z_row + (t - window.start) * to.slots * units), z_row, 1, 0)
+    out, init = Out(pointer(dh, start * units), units, width), Out(constant_row(z, 0), 0, width)
+    for q in range(q0, q1):
+        vectors = _padded_product(tile, stop - start, units, out, init, left, second, 0, 1, q, q0, q1)
+        for n in range(start, stop):
+            for v in range(vectors):
+                unit = (q * VECTORS + v) * width
+                first_backward_units(window, ragged, cell, options, dx.shape[1], hidden, dh, dc, c, z, t, n, unit)
 
 
 @jit

@@ -133,23 +133,31 @@ class CellSpec(Spec):
 
 @dataclass(frozen=True)
 class GRUSpec(Spec):
-    """A gated recurrent unit (Cho et al. 2014) with its reset gate after the product, as in cuDNN and Keras.
+    """A gated recurrent unit (Cho et al. 2014): ``r, z = gates of W x + U h + b``, ``h = (1 - z) n + z h``; blocks r, z, n.
 
-    ``r, z = gates of W x + U h + b``, ``n = a(W x + b + r (U h + b_hn))``, ``h = (1 - z) n + z h``; blocks r, z, n.
-
+    reset_after : bool
+        Whether r comes after the product, as in cuDNN and Keras: ``n = a(W x + b + r (U h + b_hn))``; or before it, as it
+        was published: ``n = a(W x + b + U (r h))``, without b_hn. Then a step has two products, the second of which waits
+        for the first.
     activation : of n, as CellSpec's input_activation; recurrent_activation : of r and z
     """
 
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
+    reset_after: bool = True
 
     kind: ClassVar[str] = "GRU"
     state_names: ClassVar[tuple[str, ...]] = ("h",)
-    weights: ClassVar[dict[str, tuple[int, int]]] = {"W_ih": (3, 2), "W_hh": (3, 2), "b": (3, 1), "b_hn": (1, 1)}
 
     def __post_init__(self) -> None:
         _validate.choice("activation", self.activation, SQUASHERS)
         _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
+        _validate.flag("reset_after", self.reset_after)
+
+    @functools.cached_property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        weights = {"W_ih": (3, 2), "W_hh": (3, 2), "b": (3, 1)}
+        return {**weights, "b_hn": (1, 1)} if self.reset_after else weights
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from . import _threads, _validate, cells
 from ._validate import Array
 from ._workspace import aligned_empty, borrow, give_back
 from .cells import Spec
-from .jitting import FGRState, LSTMState, RNNState, SequenceState, SLSTMState, Step, zero_state
+from .jitting import FGRState, GRUState, LSTMState, Part, RNNState, SequenceState, SLSTMState, Step, zero_state
 
 if TYPE_CHECKING:
     from .backend import step
 
 __all__ = [
     "FGRState",
+    "GRUState",
     "Gradients",
     "LSTMOutput",
     "LSTMState",
@@ -218,7 +219,7 @@ def pack(
 
 def jit(
     weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
-) -> tuple[Step, Any, LSTMState | RNNState | SLSTMState | FGRState]:
+) -> tuple[Step, Any, LSTMState | RNNState | GRUState | SLSTMState | FGRState]:
     """Return ``(step, params, state)`` to run the layer a step at a time inside of ``@njit`` functions.
 
     ``step(params, state, x, y)`` brings one sequence one step on: x (I,) is read, y (H,) and the states are written, with
@@ -235,7 +236,7 @@ def jit(
     params : namedtuple of arrays
         In the layout of this machine's vectors and this version of numlstm; a copy or a pickled one is as good, here and in
         other processes. To keep them for longer, keep the weights.
-    state : LSTMState, or RNNState for a GRU or simple RNN, or SLSTMState, or FGRState
+    state : LSTMState, or RNNState for a GRU or simple RNN, GRUState for one with reset_after=False, SLSTMState or FGRState
         Zeros: h (H,), and what else the cell has. One for each sequence: ``state.copy()`` is another.
 
     Raises
@@ -246,7 +247,10 @@ def jit(
     from . import backend
 
     packed = pack(weights, cell, compute_dtype)
-    return backend.step, packed._packed.for_steps(), zero_state(packed._spec.state_names, (packed.hidden,), packed.dtype)
+    params = packed._packed.for_steps()
+    names = packed._spec.state_names
+    part = Part(params, packed.hidden, names, (packed.hidden,) * len(names), backend.work_sizes(params))
+    return backend.step, params, zero_state(part, packed.dtype)
 
 
 def _checked(spec: Spec, weights: object) -> tuple[Array, ...]:

@@ -41,6 +41,27 @@ class RNNState(NamedTuple):
         return copy.deepcopy(self)
 
 
+class Work(NamedTuple):
+    """What the first product of a step leaves to the second one: u (H,) and z, of each gate (H,), padded.
+
+    A step overwrites it and reads nothing older.
+    """
+
+    u: Array
+    z: Array
+
+
+class GRUState(NamedTuple):
+    """State of one sequence for `step`, of a GRU with reset_after=False, zeros before its first: h (H,), and work."""
+
+    h: Array
+    work: Work
+
+    def copy(self) -> "GRUState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
 class SLSTMState(NamedTuple):
     """States of one sequence for `step`, of an sLSTM, zeros before its first: h, c, n, m (H,)."""
 
@@ -75,7 +96,7 @@ class FGRState(NamedTuple):
 class ModelState(NamedTuple):
     """State of one sequence for `step`, of a model.
 
-    layers : tuple of the layers' states, `Dropout` left out: LSTMState, RNNState, SLSTMState, FGRState, or () for none
+    layers : tuple of the layers' states, `Dropout` left out: LSTMState, RNNState and the like, or () for none
     outputs : tuple of (C,)  what each of these layers but the last hands on; a step overwrites it and reads nothing older
     """
 
@@ -101,23 +122,28 @@ class Part(NamedTuple):
     """A layer for `step`.
 
     params : its parameters, for a GPU with the code that it needs
-    states : names of its states; units : size of its output
+    units : size of its output; states, sizes : names and sizes of the arrays of its state
+    work : sizes of the arrays of work of a cell with two products, () for others
     """
 
     params: Any
-    states: tuple[str, ...]
     units: int
+    states: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    work: tuple[int, ...] = ()
 
 
-def zero_state(names: tuple[str, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Return a layer's state before the first step, from the names of its states."""
-    zeros = [np.zeros(shape, dtype) for _ in names]
-    if names == FGRState._fields[:5]:
-        return FGRState._make([*zeros, np.zeros((*shape[:-1], 3 * shape[-1]), dtype)])
+def zero_state(part: Part, dtype: np.dtype[Any], batch: tuple[int, ...] = (), after: tuple[int, ...] = ()) -> Any:
+    """Return a layer's state before the first step; its arrays are (*batch, .., *after)."""
+    zeros, work = ([np.zeros((*batch, size, *after), dtype) for size in sizes] for sizes in (part.sizes, part.work))
+    if part.states == FGRState._fields[:5]:
+        return FGRState._make([*zeros, np.zeros((*batch, 3 * part.units, *after), dtype)])
+    if work:
+        return GRUState(zeros[0], Work(*work))
     kinds: dict[int, Any] = {1: RNNState, 2: LSTMState, 4: SLSTMState}
-    if names and len(names) not in kinds:
-        raise ValueError(f"a cell with {len(names)} states has no step: there is one for 1, 2 or 4, h among them")
-    return kinds[len(names)](*zeros) if names else ()
+    if zeros and len(zeros) not in kinds:
+        raise ValueError(f"a cell with {len(zeros)} states has no step: there is one for 1, 2 or 4, h among them")
+    return kinds[len(zeros)](*zeros) if zeros else ()
 
 
 def map_arrays(function: Callable[[Array], Any], nested: Any) -> Any:
@@ -174,18 +200,19 @@ def _part(layer: Any, maker: Any) -> Part:
     from .layers import Dense, Embedding
 
     if isinstance(layer, Embedding):
-        return Part(maker.embedding_step(layer.parameters["table"], int(layer.mask_zero)), (), layer.output_dim)
+        return Part(maker.embedding_step(layer.parameters["table"], int(layer.mask_zero)), layer.output_dim)
     if isinstance(layer, Dense):
         W, b = layer.parameters["W"], layer.parameters.get("b")
-        return Part(maker.dense_step(W, b, layer.activation), (), layer.units)
+        return Part(maker.dense_step(W, b, layer.activation), layer.units)
     params = maker.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros), layer.cell_clip, layer.zoneouts)
-    return Part(params, layer.spec.state_names, layer.units)
+    names = layer.spec.state_names
+    return Part(params, layer.units, names, (layer.units,) * len(names), maker.work_sizes(params))
 
 
 def state_of(parts: list[Part], dtype: np.dtype[Any], batch: tuple[int, ...] = ()) -> ModelState:
     """Return a model's state before the first step; with a batch, (N,), its arrays are (N, ..)."""
     return ModelState(
-        tuple(zero_state(part.states, (*batch, part.units), dtype) for part in parts),
+        tuple(zero_state(part, dtype, batch) for part in parts),
         tuple(np.zeros((*batch, part.units), dtype) for part in parts[:-1]),
     )
 
@@ -214,7 +241,7 @@ def jit_on_gpu(model: "Sequential", sequences: int, maker: Any) -> tuple[Any, An
     except NotImplementedError as error:
         raise devices.DeviceError(str(error)) from error
     states = ModelState(
-        tuple(zero_state(part.states, (part.units, sequences), model.dtype) for part in found),
+        tuple(zero_state(part, model.dtype, after=(sequences,)) for part in found),
         tuple(np.zeros((part.units, sequences), model.dtype) for part in found[:-1]),
     )
     return step, params, states

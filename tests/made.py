@@ -12,6 +12,7 @@ SPECS = {
     "no gate": CellSpec(False, "one", False),
     "gru": GRUSpec(),
     "gru of other shapes": GRUSpec("relu", "hard_sigmoid"),
+    "gru before": GRUSpec(reset_after=False),
     "rnn": RNNSpec(),
     "rnn relu": RNNSpec("relu"),
     "slstm": SLSTMSpec(),
@@ -32,7 +33,8 @@ def textbook(spec):
     if isinstance(spec, Cell):
         return next(OWN_TEXTBOOK[name] for name, own in OWN.items() if own == spec)
     if isinstance(spec, GRUSpec):
-        return reference.GRU(), {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
+        options = {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
+        return reference.GRU(spec.reset_after), options
     if isinstance(spec, RNNSpec):
         return reference.SimpleRNN(), {"activation": spec.activation}
     if isinstance(spec, SLSTMSpec):

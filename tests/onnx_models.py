@@ -29,6 +29,7 @@ STACKS = {
     "hard both": lambda: [Bidirectional(LSTM(H, activation="linear", recurrent_activation="hard_sigmoid"))],
     "state": lambda: [LSTM(H, return_state=True, return_sequences=True)],
     "states": lambda: [Bidirectional(LSTM(H, return_state=True))],
+    "gru before": lambda: [Bidirectional(GRU(3, reset_after=False, return_sequences=True)), GRU(3, reset_after=False)],
     "gru state": lambda: [Bidirectional(GRU(H, return_state=True))],
     "embedding": lambda: [Embedding(9, F), GRU(H), Dense(3)],
     "dense": lambda: [Dense(3, activation="tanh"), Dense(2)],

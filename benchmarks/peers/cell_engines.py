@@ -22,6 +22,7 @@ CELLS: dict[str, Spec] = {
     "lstm, relu": CellSpec(input_activation="relu", output_activation="relu"),
     "gru": GRUSpec(),
     "gru, hard_sigmoid": GRUSpec(recurrent_activation="hard_sigmoid"),
+    "gru, reset before": GRUSpec(reset_after=False),
     "rnn": RNNSpec(),
     "rnn, relu": RNNSpec("relu"),
     "mgu": mgu,
@@ -73,7 +74,8 @@ def _flops(spec: Spec, shape: Shape) -> Flops:
         return Flops(products, VALUE[spec.activation], 2 + SLOPE[spec.activation])
     gate, slope = VALUE[spec.recurrent_activation], SLOPE[spec.recurrent_activation]
     if isinstance(spec, GRUSpec):
-        return Flops(products, 2 * gate + VALUE[spec.activation] + 5, 2 * slope + SLOPE[spec.activation] + 14)
+        forward, backward = (5, 14) if spec.reset_after else (4, 15)
+        return Flops(products, 2 * gate + VALUE[spec.activation] + forward, 2 * slope + SLOPE[spec.activation] + backward)
     if isinstance(spec, SLSTMSpec):
         of_f = spec.forget_gate == "sigmoid"
         forward = 2 * VALUE["exp"] + VALUE[spec.activation] + gate + of_f * VALUE["log_sigmoid"] + 14
@@ -309,17 +311,23 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, clip=None, mask=None, k
     return torch.stack(ys, 1)
 
 
-def _gru(torch, spec, x, W_ih, W_hh, b, b_hn):
+def _gru(torch, spec, x, W_ih, W_hh, b, b_hn=None):
     hidden = W_hh.shape[1]
     gate, squash = (_activation(torch, name) for name in (spec.recurrent_activation, spec.activation))
     projected, U = x @ W_ih.T + b, W_hh.T
-    biases = torch.cat([torch.zeros(2 * hidden), b_hn])
+    biases = None if b_hn is None else torch.cat([torch.zeros(2 * hidden), b_hn])
+    gates, new = U.split((2 * hidden, hidden), 1)
     h = torch.zeros(x.shape[0], hidden)
     ys = []
     for t in range(x.shape[1]):
-        of_x, of_h = projected[:, t], torch.addmm(biases, h, U)
-        r, z = gate(of_x[:, : 2 * hidden] + of_h[:, : 2 * hidden]).split(hidden, 1)
-        n = squash(of_x[:, 2 * hidden :] + r * of_h[:, 2 * hidden :])
+        of_gates, of_new = projected[:, t].split((2 * hidden, hidden), 1)
+        if spec.reset_after:
+            of_h, v = torch.addmm(biases, h, U).split((2 * hidden, hidden), 1)
+            r, z = gate(of_gates + of_h).split(hidden, 1)
+            n = squash(of_new + r * v)
+        else:
+            r, z = gate(torch.addmm(of_gates, h, gates)).split(hidden, 1)
+            n = squash(torch.addmm(of_new, r * h, new))
         h = n + z * (h - n)
         ys.append(h)
     return torch.stack(ys, 1)

@@ -14,7 +14,8 @@ def _adjoint(kind: type[Cell], options: bool):
     chosen = of_type(kind, options)
     backward = scalar(kind.backward, **chosen)
     size = kind.states + options
-    unsettled, to_cell, past_cell = (chosen[name] for name in ("unsettled", "to_cell", "past_cell"))
+    unsettled, to_cell_h, to_cell_states = (chosen[name] for name in ("unsettled", "to_cell_h", "to_cell_states"))
+    past_cell_h, past_cell_states = chosen["past_cell_h"], chosen["past_cell_states"]
 
     @device
     def plain(cell, layer, gradients, n, t, unit, slots, before, after, dh, dstates):
@@ -25,10 +26,12 @@ def _adjoint(kind: type[Cell], options: bool):
         _, steps, units = layer.y.shape
         place = Place(n, t, steps, unit, units)
         after = unsettled(cell, layer.c, (n * (steps + 1) + t + 1) * size * units + unit, units, after)
-        through, of_states = to_cell(cell, cell.options, place, dh, dstates)
+        through, of_states = to_cell_h(cell, cell.options, place, dh, dstates)
+        of_states = to_cell_states(cell, cell.options, place, of_states)
         dz, found = backward(cell, unit, slots, before, after, through, of_states)
+        found = past_cell_states(cell, cell.options, place, dstates, found)
         at = n * size * units + unit
-        return dz, past_cell(cell, cell.options, place, gradients.dc, at, units, dh, dstates, found)
+        return dz, past_cell_h(cell, cell.options, place, gradients.dc, at, units, dh, dstates, found)
 
     return with_options if options else plain
 

@@ -4,6 +4,7 @@ The product of a step comes first, through z, which the cell then reads: its sum
 keeps them in registers, and the cell stands in the code once.
 """
 
+from numlstm.kernels import options as of_options
 from numlstm.kernels.cells import Cell
 from numlstm.kernels.options import Before, Place
 
@@ -20,14 +21,15 @@ def _settler(kind: type[Cell], options: bool, chosen):
     """
     if not options:
         return device(lambda cell, layer, n, t, unit, c_at, before, after, h: (after, h))
-    settle = chosen["settle"]
+    settled_states, settled_h = chosen["settled_states"], scalar(of_options.settled_h, **chosen)
 
     @device
     def settle_step(cell, layer, n, t, unit, c_at, before, after, h):
         _, steps, units = layer.y.shape
         place = Place(n, t, steps, unit, units)
         lies = Before(t == 0, layer.h0, layer.y, (n * steps + t - 1) * units + unit)
-        return settle(cell, cell.options, place, layer.c, c_at, units, before, after, lies, h)
+        after = settled_states(cell, cell.options, place, layer.c, c_at, units, before, after)
+        return settled_h(cell, cell.options, place, lies, after, h)
 
     return settle_step
 

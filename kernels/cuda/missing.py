@@ -7,9 +7,9 @@ from numlstm.kernels.cells import Cell, cell_type
 # Entry points, and what users know them by.
 OPERATIONS = {"recompute": "recompute="}
 # Parameters of cells (fields of cells.Cell), and what users know them by.
-PARAMETERS: dict[str, str] = {}
+PARAMETERS = {"second": "second products"}
 # What cells may have, as users ask for it, and how it is told from the class of their parameters.
-CELLS: dict[str, Callable[[type[Cell]], bool]] = {}
+CELLS: dict[str, Callable[[type[Cell]], bool]] = {"reset_after=False": lambda kind: kind.second_product == "W_hh"}
 
 
 def everything() -> str:

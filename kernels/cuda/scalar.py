@@ -37,10 +37,24 @@ _TWINS = {
     },
 }
 _CHOOSERS = {
-    "_settled": options._choose_settled,  # first, for others call it
+    # Before others that call them.
+    "_mixed_states": options._choose_mixed_states,
+    "_with_h": options._choose_with_h,
     **{
         name: getattr(options, f"_choose_{name}")
-        for name in ("limited", "within", "settle", "settle_one", "unsettled", "to_cell", "past_cell", "arrived")
+        for name in (
+            *(
+                "limited",
+                "within",
+                "settled_states",
+                "settled_states_one",
+                "settled_h_one",
+                "unsettled",
+                "arrived",
+                "masked_u",
+            ),
+            *("to_cell_h", "to_cell_states", "past_cell_h", "past_cell_states"),
+        )
     },
 }
 _KEPT = (int, float, str, np.generic, types.ModuleType)

@@ -140,10 +140,13 @@ def _chain(layers, k):
     return run_last if last else run
 
 
+_SETTLED = "settled_states_one", "settled_h_one"
+
+
 def _recurrent(name, options, of_x, of_y):
     kind = cell_on_gpu(name)
     chosen = of_type(kind, options)
-    forward, settle = scalar(kind.forward, **chosen), chosen["settle_one"]
+    forward, settled_states, settled_h = scalar(kind.forward, **chosen), *map(chosen.get, _SETTLED)
     own, seen, wide = kind.states - kind.h_is_state, kind.seen, 1 + kind.seen
     read_biases, add_x, add_h = reader(kind.slots), _adder(*kind.x_slots, kind.slots), _adder(*kind.h_slots, kind.slots)
     x_count, h_count = kind.x_slots[1], kind.h_slots[1]
@@ -163,7 +166,7 @@ def _recurrent(name, options, of_x, of_y):
             sums = add_seen(cell.h, unit * wide * units, units, state, n, sums)
             before, h = read_states(state, n, unit), _get_column(state.h, n, unit)
             _, after, out = forward(cell, unit, sums, before)
-            after, out = settle(cell, before, after, h, out)
+            after, out = settled_h(cell, settled_states(cell, before, after), h, out)
             write_states(state, n, unit, after)
             show(state, n, unit, units, after)
             put_y(y, n, unit, out)

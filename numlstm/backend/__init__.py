@@ -34,7 +34,7 @@ from .moves import (
 )
 from .recurrent import Recurrent, States
 from .runtime import describe
-from .steps import batch_step, chain_step, dense_step, embedding_step, recurrent_step
+from .steps import batch_step, chain_step, dense_step, embedding_step, recurrent_step, work_sizes
 from .training import LOSSES, RULES, SLOTS, Updates, norm, run_loss, shrink
 from .weights import Kind, Parameters, Weights, kind_of, options_of
 
@@ -87,5 +87,6 @@ __all__ = [
     "turn",
     "unmerge",
     "widen",
+    "work_sizes",
     "zeros",
 ]

@@ -44,7 +44,7 @@ class Dense:
             self._tasks = panels[0] * gradients.chunk_count.py_func(inputs + 1, panels[0])
             self._no_state = np.empty((rows, 1, 0), dtype), np.empty((rows, 0), dtype)
             self._no_other_states = np.empty((rows, 1, 0, 0), dtype)
-            self._one_step = np.array((0, 1, 0, 1, rows))
+            self._one_step = np.array((0, 1, 0, 1, rows, 0))
             self._no_weights = np.empty((outputs, 0), dtype)
 
     def load(self, W: Array, b: Array | None) -> None:

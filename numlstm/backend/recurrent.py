@@ -22,6 +22,7 @@ _WORTH_A_STEP = 8_000  # multiply-adds of one step for each thread of a team, wh
 _FEW_ROWS = 32  # for each thread
 _CACHED_BYTES = 1 << 20  # of weights that a second-level cache holds beside all else
 _NO_TEAM = new_team(1)
+_ONE = np.zeros(1, np.int64)  # order of a matrix in one block
 _FULL = np.empty((3, 0), np.int64)  # of batches whose rows all have the same length: see kernels.ragged
 
 
@@ -100,6 +101,9 @@ class Recurrent:
             self._states = [self._some_states() for _ in self._windows]
         if self._recompute == "states":
             self._y = self._memory((batch, self._steps, hidden), dtype)
+        self._u: Array | None = None
+        if kind.cell.second_product:
+            self._u = self._memory((batch, self._steps if keep else 1, hidden), dtype)
         if keep:  # gradients of the states: within a sweep, and between two windows
             self._work = self._memory((batch, units), dtype), self._memory((batch, slots_of_c, units), dtype)
             self._carried = self._some_states()
@@ -117,8 +121,8 @@ class Recurrent:
                 ends = lengths[order].clip(start, stop)
                 through = np.cumsum(ends - start)
                 ragged, pairs = np.array((order, ends, through - (ends - start))), int(through[-1])
-            self._windows.append(np.array((start, stop, 0, steps, pairs)))  # with y of all steps
-            self._windows_alone.append(np.array((start, stop, start, steps, pairs)))  # with y of the window
+            self._windows.append(np.array((start, stop, 0, steps, pairs, 0)))  # with y of all steps
+            self._windows_alone.append(np.array((start, stop, start, steps, pairs, 0)))  # with y of the window
             self._ragged.append(ragged)
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -205,7 +209,7 @@ class Recurrent:
         ragged = self._ragged[k]
         apart = ragged.size or self._kind.seen > 1 or (cell.options is not None and cell.options.mask.size)
         h = self._h if apart else self._none
-        work = self._c, self._z, keep
+        work = self._c, self._z, self._u, keep
         try:
             parallel.forward(*self._now(), self._product, window, ragged, cell, x, first, h, y, last, *work)
         except NumbaError as error:
@@ -260,6 +264,11 @@ class Recurrent:
         self._cell = None  # a pool may keep these passes: not the weights with them
         (x, h0, y), (dy, last), carried = inputs, upstream, self._carried
         dy = self._no_dy if dy is None else dy
+        W_ih, W_hh, _, _, W_second = kind.parted(weights)
+        *of_sums, second_sum = kind.parted(sums)
+        weighed: tuple[Any, ...] = (W_ih, W_hh), kind.orders, packed.columns, None
+        if W_second is not None:
+            weighed = (W_ih, W_hh, W_second), (*kind.orders, _ONE), packed.columns, packed.second_columns
         sums_runtime = runtime(self._dtype, min(self.summing, copies.shape[0]))
         after = before = self._no_states[1]
         if last is not None:
@@ -270,7 +279,7 @@ class Recurrent:
         for k in reversed(range(len(self._windows))):
             window = self._windows[k]
             h = zeros if h0 is None else h0
-            if self._recompute == "gates" and (self._options or kind.seen > 1):  # outputs alone do not tell the gates
+            if self._recompute == "gates" and (self._options or kind.more_than_outputs):
                 h = self._states[k][0]
                 self._forward(k, cell, x, self._states[k], y, self._no_states[1], True)
             elif self._recompute == "gates":
@@ -283,7 +292,6 @@ class Recurrent:
                 self._forward(k, cell, x, self._states[k], None, self._no_states[1], True)
             late, early = after if k == len(self._windows) - 1 else carried, before if k == 0 else carried
             steps, memory = (window, self._ragged[k]), (self._work, self._c, self._z)
-            weighed = weights[:2], kind.orders, packed.columns
             try:
                 parallel.backward(*self._now(), *steps, cell, *weighed, dy, late, early, *memory, dx)
             except NumbaError as error:
@@ -292,13 +300,25 @@ class Recurrent:
             if x.shape[0] and self._longest:
                 mask = none if cell.options is None else cell.options.mask
                 flat = kind.rows, self._z, x, y, h, self._c, mask, packed.panels, copies
-                parallel.weight_gradients(sums_runtime, *steps, *flat, *sums[:3], add)
+                parallel.weight_gradients(sums_runtime, *steps, *flat, *of_sums[:3], add)
                 if len(kind.cell.peepholes):
                     panels_runtime, sums_p = runtime(self._dtype, self._panels), (packed.peephole_sums, sums[3])
                     looks = kind.cell.peepholes, kind.cell.states if self._options else 0
                     parallel.peephole_gradients(panels_runtime, *steps, *looks, self._z, self._c, *sums_p, add)
+                if second_sum is not None:
+                    self._second_gradient(sums_runtime, packed, k, second_sum, add)
         if first is not None and kind.cell.h_is_state:
             first[0][...] += carried[-1]
         if (x.shape[0] == 0 or self._longest == 0) and not add:
             for gradient in sums:
                 gradient.fill(0)
+
+    def _second_gradient(self, sums_runtime: Array, packed: Weights, k: int, dW: Array, add: bool) -> None:
+        """Write the gradient of the weights of the second product, as that of a dense layer: u is in the order of z."""
+        assert self._u is not None
+        window, ragged = self._windows[k].copy(), self._ragged[k].copy()
+        window[5] = window[0]
+        ragged[0] = np.arange(ragged.shape[1])
+        no_y, none = np.empty((len(self._u), 0, 0), self._dtype), np.empty((0, 0), self._dtype)
+        flat = self._kind.second_rows, self._z, self._u, no_y, none, self._c, none, packed.second_panels, packed.copies
+        parallel.weight_gradients(sums_runtime, window, ragged, *flat, dW, none, packed.second_bias, add)

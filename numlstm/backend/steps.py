@@ -26,6 +26,11 @@ def recurrent_step(name: str, weights: Parameters, clip: float | None, zoneout: 
     return packed.for_steps()
 
 
+def work_sizes(params: Any) -> tuple[int, ...]:
+    """Return the sizes of the arrays that a recurrent layer's step works in, none for a cell with one product."""
+    return () if params.second is None else (params.second.shape[1], params.b.size)
+
+
 def dense_step(W: Array, b: Array | None, activation: str) -> Any:
     """Return the parameters of a dense layer, W (C, K), b (C,)."""
     passes = Dense(1, W.shape[1], W.shape[0], W.dtype, False, aligned_empty)

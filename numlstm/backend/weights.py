@@ -1,6 +1,7 @@
 """A layer's weights in the kernels' layouts."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ class Kind(NamedTuple):
     rows, orders : as `parallel.pack_cell` wants them; gates : slots that the products with x and with h are added to
     first : first slot that has parameters; spread : vectors of hidden units in a panel of weights
     seen : how many arrays (N, H) the recurrent product sees, h and some of the other states
+    second_rows : (3, slots), `rows` as they are for the gradients of the second product
     """
 
     cell: type[cells.Cell]
@@ -28,16 +30,30 @@ class Kind(NamedTuple):
     first: int
     spread: int
     seen: int
+    second_rows: Array
 
     @property
     def products(self) -> tuple[int, int]:
         """How many multiply-adds a unit needs for each input feature, and for each hidden unit."""
-        return self.gates[0], self.gates[1] * self.seen
+        return self.gates[0], self.gates[1] * self.seen + bool(self.cell.second_product)
 
-    def gradient_panels(self, hidden: int, dtype: np.dtype[Any]) -> int:
-        """Return how many panels the slots that have parameters make up, for the gradients of the weights."""
+    @property
+    def more_than_outputs(self) -> bool:
+        """Whether outputs alone do not tell the gates."""
+        return self.seen > 1 or bool(self.cell.second_product)
+
+    def gradient_panels(self, hidden: int, dtype: np.dtype[Any], slots: int | None = None) -> int:
+        """Return how many panels the slots with parameters make up, or so many slots, for the gradients of the weights."""
         by_slot: int = layout.padded(hidden, dtype) // target.lanes(dtype)
-        return -(-by_slot * (int(self.cell.slots) - self.first) // 4)
+        return -(-by_slot * (int(self.cell.slots) - self.first if slots is None else slots) // 4)
+
+    def parted(self, weights: Sequence[Array]) -> tuple[Array, Array, Array, Array, Array | None]:
+        """Return W_ih, W_hh, b, p and the weights of the second product: views."""
+        W_ih, W_hh, b, p = weights
+        if self.cell.second_product == "W_hh":
+            rows = W_hh.shape[0] - W_hh.shape[1]
+            return W_ih, W_hh[:rows], b, p, W_hh[rows:]
+        return W_ih, W_hh, b, p, None
 
 
 @functools.cache
@@ -49,7 +65,10 @@ def kind_of(name: str) -> Kind:
     x_order, h_order = (np.array([cell.rows[i, slot] for slot in slots[i]]) for i in range(2))
     gates = cell.x_slots[1], cell.h_slots[1]
     first = int(gradients.first_slot.py_func(cell.rows))
-    return Kind(cell, cell.rows, (x_order, h_order), gates, first, cells.spread_of(cell), 1 + cell.seen)
+    second_rows = np.full_like(cell.rows, -1)
+    second_rows[::2, 0] = 0  # with weights and a bias, which nobody reads
+    orders = x_order, h_order
+    return Kind(cell, cell.rows, orders, gates, first, cells.spread_of(cell), 1 + cell.seen, second_rows)
 
 
 def options_of(
@@ -76,11 +95,16 @@ class Weights:
     cell : as the forward sweep reads them, once loaded
     columns : of W_ih and W_hh, for the backward sweep to fill; panels, copies : see `parallel.weight_gradients`
     peephole_sums : see `parallel.peephole_gradients`; nbytes : of all the memory taken
+    second_columns, second_panels, second_bias : of the second product what columns, panels and a bias's gradient are of the
+        others, if there is one
     """
 
     columns: tuple[Array, Array]
     panels: Array
     peephole_sums: Array
+    second_columns: Array
+    second_panels: Array
+    second_bias: Array
 
     def __init__(self, kind: Kind, inputs: int, hidden: int, dtype: np.dtype[Any], take: Take) -> None:
         self._kind, self._sizes, self._dtype, self._take, self.nbytes = kind, (inputs, hidden), dtype, take, 0
@@ -91,6 +115,8 @@ class Weights:
             self._memory((kind.cell.slots, units)),
             self._memory((len(kind.cell.peepholes), units)),
         )
+        if kind.cell.second_product:
+            self.cell = self.cell._replace(second=self._memory(layout.row_panels_shape(hidden, hidden, dtype)))
         self.copies: Array | None = None
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Array:
@@ -101,8 +127,11 @@ class Weights:
     def load(self, weights: Parameters) -> None:
         """Bring the weights into the layout of the forward sweep."""
         kind, cell = self._kind, self.cell
+        *arrays, second = kind.parted(weights)
         run = runtime(self._dtype, parts(cell.x.shape[0], 4 * (weights[0].size + weights[1].size)))
-        parallel.pack_cell(run, *weights, kind.rows, kind.orders, kind.spread, *cell[:4])
+        parallel.pack_cell(run, *arrays, kind.rows, kind.orders, kind.spread, *cell[:4])
+        if second is not None:
+            parallel.pack_dense(run, second, second[0, :0], cell.second, second[0, :0])
 
     def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
         """Take the memory of backward passes, if it is not there.
@@ -118,6 +147,11 @@ class Weights:
             self.columns = self._memory(w), self._memory((seen * of_set, *panel))
             self.panels = self._memory((self._kind.gradient_panels(hidden, dtype), inputs + 1 + seen * hidden, 4 * width))
             self.peephole_sums = self._memory(self.cell.p.shape)
+            if self._kind.cell.second_product:
+                self.second_columns = self._memory(layout.column_panels_shape(hidden, hidden, dtype))
+                panels = self._kind.gradient_panels(hidden, dtype, 1)
+                self.second_panels = self._memory((panels, hidden + 1, 4 * width))
+                self.second_bias = self._memory((hidden,))
         elif self.copies.shape[0] < parts:
             self.nbytes -= self.copies.nbytes
             self.copies = None

@@ -14,8 +14,8 @@ from .recurrent import Recurrent
 class GRU(Recurrent):
     """A layer of gated recurrent units (Cho et al. 2014) over sequences (N, T, F); the equations stand at `numlstm.GRUSpec`.
 
-    The reset gate comes after the product, as Keras has it by default. `get_weights` and `set_weights` use Keras' layout:
-    gates z, r, h and a bias (2, 3H). The engine needs no recurrent bias of z and r: it is added to the other.
+    `get_weights` and `set_weights` use Keras' layout: gates z, r, h and a bias (2, 3H), or (3H,) with the reset gate before
+    the product. The engine needs no recurrent bias of z and r: it is added to the other.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class GRU(Recurrent):
     activation : "tanh", "relu", "linear", "sigmoid" or "hard_sigmoid"
     recurrent_activation : "sigmoid" or "hard_sigmoid"
     reset_after : bool
-        True; a reset gate before the product is not there.
+        Whether the reset gate comes after the product with h, as Keras and cuDNN have it, or before it (`numlstm.GRUSpec`).
 
     The other parameters are those of `numlstm.LSTM`.
     """
@@ -47,13 +47,14 @@ class GRU(Recurrent):
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        reset_after: bool = True,
         recompute: str | None = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
     ) -> None:
         super().__init__(
             units,
-            GRUSpec(activation, recurrent_activation),
+            GRUSpec(activation, recurrent_activation, reset_after),
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
@@ -70,19 +71,19 @@ class GRU(Recurrent):
             name=name,
             input_shape=input_shape,
         )
-        self.activation, self.recurrent_activation = activation, recurrent_activation
+        self.activation, self.recurrent_activation, self.reset_after = activation, recurrent_activation, reset_after
 
     def to_keras(self, name: str, value: Array) -> Array:
-        if name == "b":
+        if name == "b" and self.reset_after:
             r, z, n, n_h = value.reshape(4, -1)
             zero = np.zeros_like(r)
             return np.stack([np.concatenate([z, r, n]), np.concatenate([zero, zero, n_h])])
-        r, z, n = value.reshape(3, self.units, -1)
+        r, z, n = np.split(value, 3)
         return np.concatenate([z, r, n]).T.copy()
 
     def from_keras(self, name: str, value: Array) -> Array:
-        if name == "b":
+        if name == "b" and self.reset_after:
             (z, r, n), (z_h, r_h, n_h) = value.reshape(2, 3, -1)
             return np.concatenate([r + r_h, z + z_h, n, n_h])
-        z, r, n = value.T.reshape(3, self.units, -1)
+        z, r, n = np.split(value.T, 3)
         return np.concatenate([r, z, n])

@@ -188,7 +188,7 @@ def of_steps(dtype):
         name, kind = CELLS[name].name, kind_of(CELLS[name].name).cell
         weights = _tuple(step.Weights, cube, cube, matrix, vector, options_type(dtype) if with_options else types.Tuple(()))
         names = kind.state_names if kind.h_is_state else ("h", *kind.state_names)
-        state = type(jitting.zero_state(names, (1,), np.dtype(dtype)))
+        state = type(jitting.zero_state(jitting.Part(None, 1, names, (1,) * len(names)), np.dtype(dtype)))
         return step.Recurrent(name, with_options), weights, _tuple(state, *[matrix] * len(state._fields))
 
     def dense(activation):

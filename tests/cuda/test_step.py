@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 import worlds_on_a_gpu
+from layers import NOT_YET
 from made import SPECS, Made
 from own_cells import OWN
 
@@ -13,7 +14,8 @@ from numlstm.backend.cuda.steps import GpuSteps
 from numlstm.functional import SequenceState
 
 SEQUENCES, STEPS, THREADS = 5, 4, 3  # the last block has threads without a sequence
-CELLS = [(name, options) for name in SPECS for options in (False, True) if not (options and name in OWN)]
+NAMES = [name for name in SPECS if name not in NOT_YET]
+CELLS = [(name, options) for name in NAMES for options in (False, True) if not (options and name in OWN)]
 
 
 def go_through(cuda, step):
@@ -72,7 +74,8 @@ def test_every_cell_matches_the_textbook(rng, device, name, options):
     maker = GpuSteps(device.step)
     weights = cells.inside(made.spec, tuple(made.weights.values()))
     step, params = maker.chain_step([maker.recurrent_step(made.spec.name, weights, clip, zoneout)])
-    layer = jitting.zero_state(made.spec.state_names, (6, SEQUENCES), np.dtype(dtype))
+    part = jitting.Part(None, 6, made.spec.state_names, (6,) * made.spec.states)
+    layer = jitting.zero_state(part, np.dtype(dtype), after=(SEQUENCES,))
     got = run(device, step, params, jitting.ModelState((layer,), ()), made.x, 6, dtype)
     of_c = {"zoneout_c": zoneout[1], "cell_clip": clip} if has_c else {}
     chosen = {**made.options, **({"zoneout_h": zoneout[0], **of_c} if options else {})}

@@ -52,6 +52,7 @@ LAYERS = {
     "a cell by its parts": lambda **options: LSTM(6, variant=CellSpec(output_gate=False), **options),
     "relu": lambda **options: LSTM(6, activation="relu", **options),
     "gru": lambda **options: GRU(6, **options),
+    "gru before": lambda **options: GRU(6, reset_after=False, **options),
     "simple": lambda **options: SimpleRNN(6, **options),
     "slstm": lambda **options: SLSTM(6, forget_gate="sigmoid", **options),
 }

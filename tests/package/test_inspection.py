@@ -17,10 +17,11 @@ CELLS = {
         reference.LSTM(False, "one", False),
     ),
     "gru": (lambda **more: GRU(9, **more), reference.GRU()),
+    "gru before": (lambda **more: GRU(9, reset_after=False, **more), reference.GRU(reset_after=False)),
     "rnn": (lambda **more: SimpleRNN(9, **more), reference.SimpleRNN()),
     "slstm": (lambda **more: SLSTM(9, forget_gate="sigmoid", **more), reference.SLSTM("sigmoid")),
 }
-CELLS = {name: made for name, made in CELLS.items() if name in (*numlstm.cells.NAMES, "no gate")}
+CELLS = {name: made for name, made in CELLS.items() if name in (*numlstm.cells.NAMES, "no gate", "gru before")}
 NAMES = {
     "nig": "fgoch",
     "nfg": "igoch",
@@ -29,6 +30,7 @@ NAMES = {
     "ltms": "ifgoach",
     "no gate": "gch",
     "gru": "rznh",
+    "gru before": "rznh",
     "rnn": "h",
     "slstm": "ifgocnmh",
 }

@@ -30,6 +30,8 @@ run_nogil = numba.njit(nogil=True)(run.py_func)
 def _recurrent(cell, units, **options):
     if cell in cells.VARIANTS:
         return LSTM(units, variant=cell, **options)
+    if cell == "gru before":
+        return GRU(units, reset_after=False, **options)
     return {"gru": GRU, "rnn": SimpleRNN, "slstm": SLSTM}[cell](units, **options)
 
 
@@ -50,7 +52,9 @@ def _steps(model, x, runner=run):
     return y
 
 
-KINDS = [(cell, "float32") for cell in cells.NAMES] + [(cell, "float64") for cell in ("lstm", "peephole", "gru", "rnn")]
+KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before")] + [
+    (cell, "float64") for cell in ("lstm", "peephole", "gru", "rnn")
+]
 
 
 @pytest.mark.parametrize(("cell", "dtype"), KINDS)
@@ -80,6 +84,7 @@ MIXED = [
     Dropout(0.3),
     SimpleRNN(70, return_sequences=True, activation="relu"),
     LSTM(9, return_sequences=True, variant="peephole", stateful=True),
+    GRU(70, return_sequences=True, reset_after=False, zoneout=0.1),
     Dropout(0.3),
     Dense(3, "softmax"),
 ]

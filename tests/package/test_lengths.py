@@ -14,9 +14,11 @@ CELLS = {
     "lstm": reference.LSTM(),
     "peephole": reference.PRESETS["peephole"],
     "gru": reference.GRU(),
+    "gru before": reference.GRU(reset_after=False),
     "rnn": reference.SimpleRNN(),
     "slstm": reference.SLSTM(),
 }
+cells.register("gru before", cells.GRUSpec(reset_after=False))
 NAMES = [*((name, np.float64) for name in CELLS), ("lstm", np.float32), ("gru", np.float32)]
 SIZES = [(5, 40, 6, 9), (9, 19, 20, 33), (2, 50, 3, 130), (40, 18, 3, 16)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
@@ -98,7 +100,7 @@ def test_textbook_threads_and_recomputing(rng, name, dtype, sizes):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    name=st.sampled_from(["lstm", "gru"]),
+    name=st.sampled_from(["lstm", "gru", "gru before"]),
     lengths=st.lists(st.integers(1, 36), min_size=1, max_size=9),
     more=st.integers(0, 3),
     inputs=st.integers(1, 20),

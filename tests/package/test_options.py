@@ -18,9 +18,11 @@ CELLS = {
     "cifg": reference.PRESETS["cifg"],
     "fgr": reference.PRESETS["fgr"],
     "gru": reference.GRU(),
+    "gru before": reference.GRU(reset_after=False),
     "rnn": reference.SimpleRNN(),
     "slstm": reference.SLSTM(),
 }
+cells.register("gru before", cells.GRUSpec(reset_after=False))
 SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (1, 20, 4, 64)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
 SEED = 12345

@@ -13,7 +13,7 @@ from numlstm import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Sequent
 LAYERS = {
     "lstm": lambda: [LSTM(20, return_sequences=True), Dense(3)],
     "stack": lambda: [
-        GRU(17, return_sequences=True),
+        GRU(17, return_sequences=True, reset_after=False),
         Dropout(0.5),
         SimpleRNN(70, return_sequences=True),
         LSTM(5, return_sequences=True, variant="peephole", stateful=True),

@@ -20,6 +20,10 @@ N, T, F, H = 3, 7, 4, 5
 STACKS = {
     "lstm": lambda k: [k.LSTM(H, return_sequences=True), k.Dropout(0.2), k.LSTM(6), k.Dense(2)],
     "gru": lambda k: [k.GRU(H, return_sequences=True, go_backwards=True), k.GRU(3, use_bias=False)],
+    "gru before": lambda k: [
+        k.GRU(H, return_sequences=True, reset_after=False),
+        k.Bidirectional(k.GRU(3, use_bias=False, reset_after=False)),
+    ],
     "simple": lambda k: [k.SimpleRNN(H, activation="relu", return_sequences=True), k.Dense(2, activation="softmax")],
     "others": lambda k: [k.LSTM(H, activation="relu", recurrent_activation="hard_sigmoid"), k.Dense(2, activation="tanh")],
     "concat": lambda k: [k.Bidirectional(k.LSTM(H, return_sequences=True)), k.Bidirectional(k.GRU(3))],

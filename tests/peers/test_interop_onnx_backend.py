@@ -38,7 +38,7 @@ def test_onnx_own_cases(name):
                 np.testing.assert_allclose(array, want, rtol=case.rtol, atol=case.atol)
 
 
-# --- against the textbook: by numlstm's cells but for "GRU before" ---
+# --- against the textbook: by numlstm's cells ---
 
 SIXTH = {"activation_alpha": [1 / 6], "activation_beta": [0.5]}
 HARD = {"activations": ["HardSigmoid", "Tanh", "Tanh"], **SIXTH}

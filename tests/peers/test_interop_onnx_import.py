@@ -100,6 +100,7 @@ GRAPHS = {
     ],
     "peepholes": [("LSTM", "x W R B _ _ _ P", "Y Yh", {}), ("Gather", "Yh last", "y", {})],
     "gru": [("GRU", "x W3 R3 B3", "Y Yh", {"linear_before_reset": 1}), ("Squeeze", "Y one", "y", {})],
+    "gru before": [("GRU", "x W3 R3 B3", "Y Yh", {}), ("Squeeze", "Y one", "y", {})],
     "rnn": [("RNN", "x W1 R1", "Y Yh", {"activations": ["Relu"]}), ("Squeeze", "Y one", "y", {})],
     "reverse": [("LSTM", "x W R B", "Y Yh", {"direction": "reverse"}), ("Squeeze", "Yh zero", "y", {})],
 }

@@ -45,6 +45,10 @@ class GpuSteps:
         cell = options_of(cell, clip, zoneout, None, np.empty((0, hidden), b.dtype))
         return self._steps.Recurrent(name, bool(cell.options)), cell
 
+    def work_sizes(self, params: Any) -> tuple[int, ...]:
+        """As steps.work_sizes."""
+        return ()
+
     def dense_step(self, W: Array, b: Array | None, activation: str) -> Any:
         """As steps.dense_step."""
         b = np.zeros(len(W), W.dtype) if b is None else b.copy()

@@ -131,9 +131,9 @@ def _problems(nodes: Sequence[Node]) -> list[str]:
 class Backend(BaseBackend):
     """Runs ONNX models on the CPU, by the interface of `onnx.backend.base.Backend`.
 
-    LSTM, GRU and RNN nodes run by numlstm's cells, in float32 or float64. What those do not have (a GRU with
-    linear_before_reset=0, clip, and activations other than Tanh, Relu, Sigmoid, Affine and HardSigmoid with their defaults)
-    runs step by step in NumPy, slowly, and so do the operators around them: Gemm, MatMul, Add, activations, Gather, Squeeze,
+    LSTM, GRU and RNN nodes run by numlstm's cells, in float32 or float64. What those do not have (clip, and
+    activations other than Tanh, Relu, Sigmoid, Affine and HardSigmoid with their defaults) runs step by step in NumPy,
+    slowly, and so do the operators around them: Gemm, MatMul, Add, activations, Gather, Squeeze,
     Transpose, Reshape and some more; `supported_operators` lists them.
     """
 

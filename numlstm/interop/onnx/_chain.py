@@ -276,7 +276,7 @@ def _takes_lengths(node: Node, name: str) -> bool:
 def _layer_of(spec: cells.Spec) -> tuple[Any, dict[str, Any]]:
     """Return the layer that has a cell, and the options that say so."""
     if isinstance(spec, cells.GRUSpec):
-        return GRU, {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
+        return GRU, spec.get_config()
     if isinstance(spec, cells.RNNSpec):
         return SimpleRNN, {"activation": spec.activation}
     assert isinstance(spec, cells.CellSpec)

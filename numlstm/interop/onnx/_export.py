@@ -196,7 +196,7 @@ def _attributes(spec: cells.Spec, ways: int) -> dict[str, Any]:
         names = [spec.recurrent_activation, spec.input_activation, spec.output_activation]
         attributes: dict[str, Any] = {"input_forget": 1} if spec.forget_gate == "coupled" else {}
     elif isinstance(spec, cells.GRUSpec):
-        names, attributes = [spec.recurrent_activation, spec.activation], {"linear_before_reset": 1}
+        names, attributes = [spec.recurrent_activation, spec.activation], {"linear_before_reset": int(spec.reset_after)}
     else:
         assert isinstance(spec, cells.RNNSpec)
         names, attributes = [spec.activation], {}
@@ -214,7 +214,7 @@ def _onnx_weights(kind: str, layer: Recurrent) -> tuple[Array, Array, Array]:
     x_blocks = blocks if W.shape[0] == R.shape[0] else blocks.replace("g", "")
     zeros = np.zeros(layer.units, W.dtype)
     b = _arranged(kind, blocks, more[0])
-    recurrent = np.concatenate([zeros, zeros, more[1]]) if kind == "GRU" else np.zeros_like(b)
+    recurrent = np.concatenate([zeros, zeros, more[1]]) if "b_hn" in layer.spec.weights else np.zeros_like(b)
     return _arranged(kind, x_blocks, W), _arranged(kind, blocks, R), np.concatenate([b, recurrent])
 
 

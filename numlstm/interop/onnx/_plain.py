@@ -1,6 +1,6 @@
 """ONNX' recurrent operators step by step in NumPy: what they have beyond numlstm's cells.
 
-That is clipped pre-activations, other activations, and a GRU's reset gate before the product. Weights come in ONNX' order of
+That is clipped pre-activations and other activations. Weights come in ONNX' order of
 blocks: W (G, H, I), R (G, H, H), biases of both (G, H); LSTM i, o, f, c with peepholes P (3, H) of i, o, f; GRU z, r, h.
 """
 

@@ -70,7 +70,7 @@ class Recurrent:
     def spec(self, way: int, peepholes: bool) -> cells.Spec | None:
         """Return numlstm's cell for one direction, or None if it has none."""
         names: list[Any] = [activation.in_numlstm for activation in self.activations[way]]
-        if self.clip is not None or None in names or (self.kind == "GRU" and not self.linear_before_reset):
+        if self.clip is not None or None in names:
             return None
         try:
             if self.kind == "LSTM":
@@ -83,7 +83,9 @@ class Recurrent:
                     output_activation=outputs,
                     peepholes=peepholes,
                 )
-            return cells.GRUSpec(names[1], names[0]) if self.kind == "GRU" else cells.RNNSpec(names[0])
+            if self.kind == "GRU":
+                return cells.GRUSpec(names[1], names[0], self.linear_before_reset)
+            return cells.RNNSpec(names[0])
         except ValueError:  # an activation that its gates do not have
             return None
 
@@ -167,10 +169,10 @@ def in_numlstm(spec: cells.Spec, blocks: Blocks) -> tuple[Array, ...]:
     order = _ORDERS[kind]
     W, R, W_b, R_b = (part[order] for part in blocks[:4])
     both = W_b + R_b
-    if kind == "GRU":
+    if "b_hn" in spec.weights:
         both[2] = W_b[2]
     arrays = W.reshape(-1, W.shape[2]), R.reshape(-1, R.shape[2]), both.reshape(-1)
-    if kind == "GRU":
+    if "b_hn" in spec.weights:
         return *arrays, R_b[2]
     return (*arrays, blocks.P[_PEEPHOLES[kind]].reshape(-1)) if "p" in spec.weights else arrays
 
