@@ -1,5 +1,6 @@
 """A recurrent layer's arrays on the device, and how kernels read and write them."""
 
+import functools
 from typing import Any, NamedTuple
 
 from numlstm.kernels import options
@@ -72,6 +73,30 @@ def packed(blocks) -> int:
 @device
 def digit(table, k):
     return table >> 4 * k & 15
+
+
+def unrolled(count, body):
+    """Return a device function (arguments) that calls the device function ``body(arguments, k)`` for k in 0..count-1.
+
+    There is no loop that a compiler could leave as one: so k is a constant, and what it indexes can lie in registers.
+    """
+
+    @functools.cache
+    def part(size):
+        if size == 1:
+            return body
+        middle = size // 2
+        lower, upper = part(middle), part(size - middle)
+
+        @device
+        def both(arguments, k):
+            lower(arguments, k)
+            upper(arguments, k + middle)
+
+        return both
+
+    whole = part(count)
+    return device(lambda arguments: whole(arguments, 0))
 
 
 def reader(count):

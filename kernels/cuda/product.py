@@ -54,7 +54,7 @@ def product(tile, dtype, groups, left, right, left_by_k, right_by_k):
     threads, height, width = tile.threads, tile.height, groups * tile.across
     left_pitch, right_pitch = height + 1, width + 1  # one more than a power of two: no two threads of a warp on one bank
     left_size, right_size = depth * left_pitch, depth * right_pitch
-    left_place, right_place = _place(depth, height, left_by_k), _place(depth, width, right_by_k)
+    left_place, right_place = place_of(depth, height, left_by_k), place_of(depth, width, right_by_k)
 
     @device
     def add(arguments, row, first, last, sums):
@@ -94,7 +94,7 @@ def _rounded(tile, given: Format, groups, left, right, left_by_k, right_by_k):
     element, step, bits, mma = given.element, given.depth, given.bits, given.mma
     pitch, found_pitch = depth + given.pad, width + 1
     left_size, right_size, found_size = height * pitch, width * pitch, height * found_pitch
-    left_place, right_place = _place(depth, height, left_by_k), _place(depth, width, right_by_k)
+    left_place, right_place = place_of(depth, height, left_by_k), place_of(depth, width, right_by_k)
     left_fragment, right_fragment = fragments(given, pitch)
     read_four, write_four = reader(4), writer(4)
     warps_down = min(threads // 32, height // 16)
@@ -154,7 +154,7 @@ def _rounded(tile, given: Format, groups, left, right, left_by_k, right_by_k):
     return add
 
 
-def _place(depth, length, by_k):
+def place_of(depth, length, by_k):
     """Return a device function from 0..depth*length-1 to (k, row or column): neighbours in memory one after the other."""
     if by_k:
         return device(lambda i: (i % depth, i // depth))

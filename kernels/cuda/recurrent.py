@@ -1,12 +1,13 @@
 """The passes of one layer: which kernels, with how many blocks, in which order."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numlstm.kernels.cells import cell_type
 
-from . import backward, forward, gradients, inputs
+from . import backward, forward, gradients, inputs, registers
 from .elementwise import THREADS
 from .gradients import WeightGradients, chunks
 from .layer import GROUPS, Gradients, Layer, Weights
@@ -31,15 +32,29 @@ __all__ = [
 TILE = Tile()
 TENSOR_TILE = Tile(16, 8, 8, 32)  # of products on tensor cores, whatever the precision
 
-# How a layer goes through its steps, with the tile of a block; the first whose number of units is enough is taken. None of
-# this has been measured: the reasons are counts of bytes and launches. To come, when a GPU has shown the need: a cluster of
-# blocks that holds the weights of up to 512 units, and a cooperative grid.
+
+class Sweep(NamedTuple):
+    """A way through the steps.
+
+    units : up to how many it is taken if none is asked for, by the precision of products; tile : of a block's products
+    """
+
+    units: dict[str | None, float]
+    tile: Tile | None = None
+
+
+# The first that will do is taken. None of this has been measured on a GPU: the reasons are counts of bytes, registers and
+# launches. To come, when a GPU has shown the need: a cluster of blocks that holds the weights of up to 512 units, and a
+# cooperative grid.
 SWEEPS = {
+    # One launch: a block takes eight sequences through all steps, on tensor cores, with the recurrent weights in registers:
+    # for so many units they are 64 a thread forward and 128 back. With 96 in tf32 168 bytes were spilled.
+    "registers": Sweep({"bfloat16": 128, "tf32": 64}),
     # One launch: a block takes eight sequences through all steps, and reads all recurrent weights at each. Up to 128 units
-    # these are 256 KB, which the L2 cache delivers in less time than a launch takes.
-    "rows": (128, Tile(64, 4, 2, 16)),
-    # A launch a step: any number of units.
-    "steps": (None, TILE),
+    # these are 256 KB, which the L2 cache delivers in less time than a launch takes. Recurrent products are exact here.
+    "rows": Sweep({None: 128}, Tile(64, 4, 2, 16)),
+    # A launch a step.
+    "steps": Sweep(dict.fromkeys((None, *FORMATS), math.inf), TILE),
 }
 
 
@@ -58,7 +73,7 @@ class Kernels(NamedTuple):
 
 
 @functools.cache
-def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = SWEEPS["rows"][1], options: bool = False) -> Kernels:
+def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = SWEEPS["rows"].tile, options: bool = False) -> Kernels:
     """Return the kernels of a cell (cells.cell_type) for float32 or float64.
 
     tile : of a block, rows_tile : of one that goes through all steps; options : whether cells come with options
@@ -77,9 +92,20 @@ def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = SWEEPS["rows"
     )
 
 
-def sweep_of(units: int) -> str:
-    """Return the name of the sweep for so many hidden units."""
-    return next(name for name, (most, _) in SWEEPS.items() if most is None or units <= most)
+@functools.cache
+def in_registers(name: str, precision: str, width: int) -> tuple[Any, Any]:
+    """Return the kernels forward and back of a cell whose recurrent weights, for `width` padded units, are in registers."""
+    kind = cell_on_gpu(name)
+    return registers.forward_registers(kind, precision, width), registers.backward_registers(kind, precision, width)
+
+
+def sweep_of(units: int, precision: str | None = None, apart: tuple[str, ...] = ()) -> str:
+    """Return the name of the sweep for so many hidden units and a precision of products, of FORMATS or None.
+
+    apart : those that will not do
+    """
+    sweeps = ((name, sweep.units.get(precision, 0)) for name, sweep in SWEEPS.items() if name not in apart)
+    return next(name for name, most in sweeps if units <= most)
 
 
 def _blocks(elements: int, each: int) -> int:
@@ -97,7 +123,7 @@ def rounding(dtype, precision: str | None) -> str | None:
 
 def tiles(name: str, rounding: str | None = None) -> tuple[Tile, Tile]:
     """Return the tile of a block and that of one that goes through all steps, for a cell and `rounding`."""
-    general, of_rows = TENSOR_TILE if rounding else TILE, SWEEPS["rows"][1]
+    general, of_rows = TENSOR_TILE if rounding else TILE, SWEEPS["rows"].tile
     if cell_on_gpu(name).h_slots[1] > GROUPS:  # there are no registers and no shared memory for more
         general, of_rows = general._replace(rows=4, depth=16), of_rows._replace(across=of_rows.across // 2)
     return general._replace(precision=rounding), of_rows
@@ -141,7 +167,8 @@ class Recurrent(_Products):
     """The passes of a recurrent layer.
 
     name : of the cell; dtype : numpy.float32 or numpy.float64; stream : that all launches go to
-    sweep : one of SWEEPS, None for the one that its number of units suggests; tile : of all products, in tests
+    sweep : one of SWEEPS, None for the one that its number of units suggests; tile : of all products, in tests. "registers"
+        is for tensor cores, without options, and for cells that registers.holds
     precision : of products: "float32" or "float64", that of dtype, for which None stands too; or, for float32 on tensor
         cores (compute capability 8.0), "tf32" or "bfloat16", to which factors are rounded; sums, and all else, are in dtype
     options : whether cells come with options (kernels.options), in which the mask may change from pass to pass
@@ -158,17 +185,34 @@ class Recurrent(_Products):
         options: bool = False,
     ) -> None:
         super().__init__(name, dtype, tile, stream, precision, options)
-        self._sweep, self._peepholes = sweep, len(cell_type(name).peepholes)
+        kind = cell_type(name)
+        self._name, self._sweep, self._peepholes = name, sweep, len(kind.peepholes)
+        held = self._tile.precision and not options and registers.holds(kind)
+        self._apart = () if held else ("registers",)
+        if sweep in self._apart:
+            raise ValueError(
+                f"sweep: 'registers' needs a precision of tensor cores and a plain cell, got {precision!r}, {name}"
+            )
 
     def forward(self, cell: Any, layer: Layer) -> None:
         """Run the layer over time: write y, h, c and z."""
         batch, steps, units = layer.y.shape
+        sweep = self._sweep or sweep_of(units, self._tile.precision, self._apart)
         self._inputs(cell, layer)
-        if (self._sweep or sweep_of(units)) == "rows":
+        if sweep == "registers":
+            self._launch_in_registers(0, registers.forward_threads, cell, layer)
+        elif sweep == "rows":
             self._launch("forward_rows", (_blocks(batch, self._rows_tile.height),), cell, layer)
-            return
-        for t in range(steps):
-            self._launch("forward_step", self._tiles(batch, units, 1), cell, layer, t)
+        else:
+            for t in range(steps):
+                self._launch("forward_step", self._tiles(batch, units, 1), cell, layer, t)
+
+    def _launch_in_registers(self, which: int, threads: Any, cell: Any, layer: Layer, *more: Any) -> None:
+        batch, _, units = layer.y.shape
+        width = registers.padded(units)
+        if batch:
+            kernel = in_registers(self._name, self._tile.precision, width)[which]
+            kernel[(_blocks(batch, registers.ROWS),), threads(width), self._stream](cell, layer, *more)
 
     def backward(self, cell: Any, layer: Layer, inner: Gradients, outer: WeightGradients, add: bool) -> None:
         """Run the layer back through time, after `forward`, once: overwrite z, dh and dc; write dx and the weights'.
@@ -176,7 +220,10 @@ class Recurrent(_Products):
         add : whether to accumulate into the weights' gradients
         """
         batch, steps, units = layer.y.shape
-        if (self._sweep or sweep_of(units)) == "rows":
+        sweep = self._sweep or sweep_of(units, self._tile.precision, self._apart)
+        if sweep == "registers":
+            self._launch_in_registers(1, registers.backward_threads, cell, layer, inner)
+        elif sweep == "rows":
             self._launch("backward_rows", (_blocks(batch, self._rows_tile.height),), cell, layer, inner)
         else:
             for t in range(steps - 1, -2, -1):

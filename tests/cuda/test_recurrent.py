@@ -8,7 +8,7 @@ from layers import Layer
 from own_cells import OWN
 from support import KERNELS, assert_same_bits
 
-from numlstm.cells import CellSpec
+from numlstm.cells import VARIANTS, CellSpec
 
 SMALL = (2, 2, 2, 4)  # a tile of few threads, so that small sizes fill several blocks
 SIZES = (5, 3, 3, 9)  # no multiple of the tile's
@@ -31,10 +31,12 @@ NAMES = (
     "slstm",
 )
 SHAPES = ("gates of other shapes", "no gate", "gru of other shapes", "rnn relu", "slstm sigmoid")
-ROUNDED = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}  # eps, of which rounding a factor errs by half
+ROUNDED = {"tf32": 2.0**-9, "bfloat16": 2.0**-6}  # twice eps; rounding a factor errs by half of one, and steps amplify it
+IN_REGISTERS = ["backward_registers", "forward_registers", "forward_registers", "hold", "hold"]
+SMALL_TENSOR = (8, 4, 4, 16)  # a tile of one warp
 TENSOR_CASES = [  # tiles of one warp, and of two side by side
-    ("peephole", "tf32", (8, 4, 4, 16)),
-    ("gru", "bfloat16", (8, 4, 4, 16)),
+    ("peephole", "tf32", SMALL_TENSOR),
+    ("gru", "bfloat16", SMALL_TENSOR),
     ("rnn", "tf32", (16, 4, 4, 16)),
     ("rnn", "bfloat16", (16, 4, 4, 32)),
     ("ltms", "tf32", (8, 4, 4, 16)),
@@ -81,8 +83,36 @@ def test_tensor_cores_err_by_the_rounding_of_factors_alone(rng, device, precisio
     layer = Layer(rng, "rnn", (5, 1, 17, 9), np.float32)
     for factor in (layer.x, layer.made.states[0], *layer.weights[:2]):
         factor.view(np.uint32)[...] &= 0xFFFF0000  # to numbers that bfloat16 has
-    rounded, exact = (layer.run(device, (8, 4, 4, 16), "steps", precision=p)[0] for p in (precision, "float32"))
+    rounded, exact = (layer.run(device, SMALL_TENSOR, "steps", precision=p)[0] for p in (precision, "float32"))
     assert np.abs(rounded - exact).max() < ALLOWED_EPS * np.finfo(np.float32).eps
+
+
+@pytest.mark.parametrize("name", [*(name for name in NAMES + SHAPES if name not in ("fgr", "ltms")), "mgu"])
+def test_weights_in_registers_are_near(rng, device, name):
+    layer, precision = Layer(rng, name, (3, 2, 2, 9), np.float32, (2, 1, 0)), "bfloat16" if "l" in name else "tf32"
+    assert_right(layer, layer.run(device, SMALL_TENSOR, "registers", precision=precision), ROUNDED[precision])
+
+
+def test_weights_in_registers_over_several_blocks_and_fragments(rng, simulated, order):
+    layer = Layer(rng, "peephole", (9, 2, 1, 17), np.float32)
+    order("random")
+    assert_right(layer, layer.run(simulated, SMALL_TENSOR, "registers", precision="bfloat16"), ROUNDED["bfloat16"])
+
+
+def test_the_order_of_threads_changes_no_bit_with_weights_in_registers(rng, simulated, order):
+    layer, found = Layer(rng, "gru", (3, 2, 2, 9), np.float32), []
+    for name in ("forward", "reverse", "random"):
+        order(name)
+        found.append(layer.run(simulated, SMALL_TENSOR, "registers", precision="tf32"))
+    assert_same_bits(found[0], found[1])
+    assert_same_bits(found[0], found[2])
+
+
+@pytest.mark.parametrize("name, more", [("lstm", {}), ("lstm", {"options": True}), ("fgr", {}), ("ltms", {})])
+def test_what_does_not_fit_into_registers_is_refused(simulated, name, more):
+    precision = "tf32" if more or name != "lstm" else None
+    with pytest.raises(ValueError, match="sweep: 'registers' needs a precision of tensor cores and a plain cell"):
+        simulated.recurrent.Recurrent(VARIANTS[name].name, np.float32, "registers", precision=precision, **more)
 
 
 @pytest.mark.parametrize(("dtype", "known"), [(np.float32, "float32 or tf32 or bfloat16"), (np.float64, "float64")])
@@ -132,9 +162,10 @@ def test_gradients_of_weights_accumulate(rng, device):
     [
         (SMALL, "steps", None, ["add", "add"]),
         (SMALL, "rows", None, ["add", "add", "backward_rows", "forward_rows"]),
-        ((8, 4, 4, 16), "steps", "bfloat16", ["add", "add", "share"]),
+        (SMALL_TENSOR, "steps", "bfloat16", ["add", "add", "share"]),
+        (SMALL_TENSOR, "registers", "tf32", ["add", "add", *IN_REGISTERS, "share"]),
     ],
-    ids=["steps", "rows", "tensor cores"],
+    ids=["steps", "rows", "tensor cores", "registers"],
 )
 def test_a_missing_barrier_is_found(rng, simulated, tile, sweep, precision, functions):
     import simulator
@@ -154,7 +185,11 @@ def test_a_missing_barrier_is_found(rng, simulated, tile, sweep, precision, func
 
 
 def test_the_sweep_follows_the_number_of_units(simulated):
-    assert [simulated.recurrent.sweep_of(units) for units in (1, 128, 129, 4096)] == ["rows", "rows", "steps", "steps"]
+    sweep_of = simulated.recurrent.sweep_of
+    assert [sweep_of(units) for units in (1, 128, 129, 4096)] == ["rows", "rows", "steps", "steps"]
+    assert [sweep_of(units, "bfloat16") for units in (1, 128, 129)] == ["registers", "registers", "steps"]
+    assert [sweep_of(units, "tf32") for units in (64, 65)] == ["registers", "steps"]
+    assert sweep_of(64, "tf32", ("registers",)) == "steps"
 
 
 def test_the_simulator_has_all_that_kernels_use():
