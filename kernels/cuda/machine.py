@@ -26,6 +26,7 @@ __all__ = [
     "log1p",
     "mma_bfloat16",
     "mma_tf32",
+    "record",
     "sqrt",
     "store",
     "tanh",
@@ -45,6 +46,20 @@ def kernel(threads):
 def device(function):
     """Compile `function` as a part of kernels."""
     return cuda.jit(device=True, forceinline=True)(function)
+
+
+def record(launches):
+    """Return a function (stream) that launches, as one graph, what ``launches(stream)`` does, which runs nothing now.
+
+    Nothing here has met a driver yet.
+    """
+    from cuda.core import Device, Stream
+
+    builder = Device().create_graph_builder()
+    builder.begin_building()
+    launches(builder)
+    graph = builder.end_building().complete()
+    return lambda stream: graph.launch(Stream.from_handle(int(getattr(stream, "handle", stream) or 0)))
 
 
 def _pointer(context, builder, kind, array, at):

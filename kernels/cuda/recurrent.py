@@ -13,6 +13,7 @@ from .gradients import WeightGradients, chunks
 from .layer import GROUPS, Gradients, Layer, Weights
 from .missing import cell_on_gpu
 from .product import Tile
+from .replay import Replay
 from .tensor import FORMATS
 
 __all__ = [
@@ -53,6 +54,9 @@ SWEEPS = {
     # One launch: a block takes eight sequences through all steps, and reads all recurrent weights at each. Up to 128 units
     # these are 256 KB, which the L2 cache delivers in less time than a launch takes. Recurrent products are exact here.
     "rows": Sweep({None: 128}, Tile(64, 4, 2, 16)),
+    # The launches of "steps" as a graph, which spares the host all but one from the third pass over the same arrays on. Only
+    # if asked for, until a GPU has shown it.
+    "graph": Sweep({}, TILE),
     # A launch a step.
     "steps": Sweep(dict.fromkeys((None, *FORMATS), math.inf), TILE),
 }
@@ -140,11 +144,11 @@ class _Products:
         self._stream = stream
         self._kernels = kernels(name, dtype, self._tile, self._rows_tile, options)
 
-    def _launch(self, kernel: str, blocks: tuple[int, ...], *arguments: Any) -> None:
+    def _launch(self, kernel: str, blocks: tuple[int, ...], *arguments: Any, stream: Any = None) -> None:
         tile = self._rows_tile if kernel.endswith("rows") else self._tile
         if all(blocks):
             threads = THREADS if kernel.endswith("sums") else tile.threads
-            getattr(self._kernels, kernel)[blocks, threads, self._stream](*arguments)
+            getattr(self._kernels, kernel)[blocks, threads, self._stream if stream is None else stream](*arguments)
 
     def _tiles(self, rows: int, columns: int, groups: int = GROUPS) -> tuple[int, int]:
         """Return the blocks of a product with so many groups of columns a thread."""
@@ -188,6 +192,7 @@ class Recurrent(_Products):
         kind = cell_type(name)
         self._name, self._sweep, self._peepholes = name, sweep, len(kind.peepholes)
         held = self._tile.precision and not options and registers.holds(kind)
+        self._replay = Replay()
         self._apart = () if held else ("registers",)
         if sweep in self._apart:
             raise ValueError(
@@ -204,8 +209,19 @@ class Recurrent(_Products):
         elif sweep == "rows":
             self._launch("forward_rows", (_blocks(batch, self._rows_tile.height),), cell, layer)
         else:
-            for t in range(steps):
-                self._launch("forward_step", self._tiles(batch, units, 1), cell, layer, t)
+            self._steps(sweep, "forward_step", self._tiles(batch, units, 1), range(steps), cell, layer)
+
+    def _steps(self, sweep: str, kernel: str, blocks: tuple[int, int], order: range, *arguments: Any) -> None:
+        """Launch a kernel for each step, one by one or as a graph."""
+
+        def launches(stream: Any) -> None:
+            for t in order:
+                self._launch(kernel, blocks, *arguments, t, stream=stream)
+
+        if sweep == "graph":
+            self._replay(launches, self._stream, kernel, *arguments)
+        else:
+            launches(self._stream)
 
     def _launch_in_registers(self, which: int, threads: Any, cell: Any, layer: Layer, *more: Any) -> None:
         batch, _, units = layer.y.shape
@@ -226,8 +242,8 @@ class Recurrent(_Products):
         elif sweep == "rows":
             self._launch("backward_rows", (_blocks(batch, self._rows_tile.height),), cell, layer, inner)
         else:
-            for t in range(steps - 1, -2, -1):
-                self._launch("backward_step", self._tiles(batch, units), cell, layer, inner, t)
+            order = range(steps - 1, -2, -1)
+            self._steps(sweep, "backward_step", self._tiles(batch, units), order, cell, layer, inner)
         self._gradients(cell, layer, inner, outer, add)
         if self._peepholes:
             self._launch("peephole_sums", (_blocks(units, THREADS), self._peepholes), layer, outer, add)

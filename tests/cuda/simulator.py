@@ -21,6 +21,7 @@ ORDERS = ("forward", "reverse", "random")
 ORDER = "forward"
 without: set[tuple[str, int]] = set()  # barriers that are left out: (function, how many lines into it)
 barriers: set[tuple[str, int]] = set()  # those that were met
+recorded: list[list] = []  # graphs: launches, each a function and its arguments
 
 
 class KernelError(AssertionError):
@@ -228,7 +229,9 @@ class _Kernel:
         self._function, self._threads = function, threads
 
     def __getitem__(self, where):
-        blocks, threads, _ = where
+        blocks, threads, stream = where
+        if isinstance(stream, list):  # that of a graph: see record
+            return lambda *arguments: stream.append((self[blocks, threads, 0], arguments))
         assert threads <= self._threads, "more threads than launch_bounds allows"
         return lambda *arguments: self._launch(blocks, threads, arguments)
 
@@ -326,6 +329,18 @@ def bfloat16_bits(x):
 
 def tf32_bits(x):
     return np.uint32(_rounded_bits(x, 19, lambda bits: 0x1000))
+
+
+def record(launches):
+    graph = []
+    launches(graph)
+    recorded.append(graph)
+
+    def replay(stream):
+        for launch, arguments in graph:
+            launch(*arguments)
+
+    return replay
 
 
 def load_word(array, at):

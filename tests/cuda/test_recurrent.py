@@ -108,6 +108,42 @@ def test_the_order_of_threads_changes_no_bit_with_weights_in_registers(rng, simu
     assert_same_bits(found[0], found[2])
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_a_graph_of_steps_is_recorded_once_and_gives_the_same_bits(rng, simulated, monkeypatch, name):
+    import simulator
+
+    class Thrice(simulated.recurrent.Recurrent):
+        """Runs each pass one launch after the other, while it is recorded, and replayed."""
+
+        def forward(self, cell, layer):
+            for _ in range(3):
+                layer.z[...] = layer.y[...] = np.nan
+                super().forward(cell, layer)
+
+        def backward(self, cell, layer, inner, *more):
+            arrays = layer.z, inner.dh, inner.dc
+            before = [array.copy() for array in arrays]
+            for _ in range(3):
+                for array, values in zip(arrays, before, strict=True):
+                    array[...] = values
+                super().backward(cell, layer, inner, *more)
+
+    layer, recorded = Layer(rng, name, (5, 2, 3, 9), np.float32, (2, 1, 0, 2, 2)), []
+    want = layer.run(simulated, SMALL, "steps")
+    monkeypatch.setattr(simulator, "recorded", recorded)
+    monkeypatch.setattr(simulated.recurrent, "Recurrent", Thrice)
+    assert_same_bits(layer.run(simulated, SMALL, "graph"), want)
+    assert list(map(len, recorded)) == [2, 3]  # launches: the steps forward, and back to what was before the first
+
+
+def test_a_graph_is_for_the_arrays_that_it_was_recorded_with(simulated):
+    replay, seen = simulated.recurrent.Replay(), []
+    one, other = np.zeros(2), np.zeros(2)
+    for arguments in [(one,), (other,), (one[:1],), (one,), ((one, 3),), ((one, 4),)]:
+        replay(seen.append, 0, *arguments)
+    assert seen == [0, 0, 0, [], 0, 0]  # the fourth was recorded, on a graph's stream
+
+
 @pytest.mark.parametrize("name, more", [("lstm", {}), ("lstm", {"options": True}), ("fgr", {}), ("ltms", {})])
 def test_what_does_not_fit_into_registers_is_refused(simulated, name, more):
     precision = "tf32" if more or name != "lstm" else None
