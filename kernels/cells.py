@@ -63,8 +63,8 @@ class Cell(_Parameters):
     peepholes : (number, 2)  the slot of each, and whether it sees the state before the step (0) or after it (1)
     h_is_state : whether the last state is h itself
     seen : how many states the recurrent product sees behind h: those from the second on
-    second_product : whose the weights of the second product are, which is added to slot 0: "" for none, or "W_hh", of which
-        they are the last block of rows
+    second_product : whose the weights of the second product are, which is added to slot 0: "" for none, "W_hh", of which
+        they are the last block of rows, or "W_p", a matrix (P, H) of its own
     state_names : (states,)
     kept : (slots,)  names of the gates that stand in the slots behind a forward pass, "" for what else there is
     stamp : of parameters for users' code: by which kernels they were made
@@ -137,6 +137,7 @@ def _lstm(
     cell_input: str,
     gate_recurrence: bool,
     gate_sets: str,
+    projected: bool,
 ) -> dict[str, Any]:
     """A member of the LSTM family; the options are those of numlstm.CellSpec. Gates that are seen are states behind c."""
     has = {"i": input_gate, "f": forget_gate == "learned", "g": True, "o": output_gate}
@@ -230,7 +231,8 @@ def _lstm(
         "forward": forward,
         "backward": backward,
     }
-    return content if gate_sets == "1" else _in_two_sets(content)
+    content = content if gate_sets == "1" else _in_two_sets(content)
+    return _projected(content) if projected else content
 
 
 def _in_two_sets(cell: dict[str, Any]) -> dict[str, Any]:
@@ -253,6 +255,40 @@ def _in_two_sets(cell: dict[str, Any]) -> dict[str, Any]:
     eight = (0, 8)
     counts = {"slots": 8, "x_slots": eight, "h_slots": eight, "rows": np.array([range(8)] * 3)}
     return {**cell, **counts, "kept": (*"ifgo", "", "", "", "a"), "forward": forward, "backward": backward}
+
+
+def _projected(content: dict[str, Any]) -> dict[str, Any]:
+    """A cell as the first part of one whose h is W_p times what it was: the sum of the second product in a slot more."""
+    cell_forward, cell_backward = register_jitable(content["forward"]), register_jitable(content["backward"])
+
+    def first(cell, at, z, states):
+        kept, after, h = cell_forward(cell, at, z[1:], states)
+        return (z[0], *kept), after, h
+
+    def forward(cell, at, z, states):
+        return (z[0],), (), z[0]
+
+    def backward(cell, at, z, before, after, dh, dstates):
+        return (dh,), ()
+
+    def first_backward(cell, at, z, before, after, du, dstates):
+        dz, dbefore = cell_backward(cell, at, z[1:], before, after, du, dstates)
+        return (z[0], *dz), dbefore
+
+    shifted = {name: (content[name][0] + 1, content[name][1]) for name in ("x_slots", "h_slots")}
+    return {
+        **content,
+        **shifted,
+        "slots": content["slots"] + 1,
+        "rows": np.pad(content["rows"], ((0, 0), (1, 0)), constant_values=-1),
+        "peepholes": content["peepholes"] + np.array([1, 0]),
+        "kept": ("", *content["kept"]),
+        "second_product": "W_p",
+        "forward": forward,
+        "backward": backward,
+        "first": first,
+        "first_backward": first_backward,
+    }
 
 
 def _rows(slots, x, h, b):

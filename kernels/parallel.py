@@ -14,6 +14,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
 from . import activations, dropout, embedding, gradients, layout, losses, products, sweeps, updates
+from .cells import places
 from .compiling import CFunction, entry, jit
 from .helpers import call_part
 from .options import mask_row
@@ -143,7 +144,8 @@ def _end(window, ragged, first, y, c, keep, last):
         for k in range(len(last) - 1):
             if last[1 + k].shape[0] > 0:
                 at = ((n * c.shape[1] + (steps if keep else 0)) * slots + k) * units
-                copy(pointer(c, at), pointer(last[1 + k], row * hidden), hidden)
+                width = last[1 + k].shape[1]  # of h it may be another
+                copy(pointer(c, at), pointer(last[1 + k], row * width), width)
 
 
 @entry
@@ -201,7 +203,7 @@ def backward(runtime, team, window, ragged, cell, weights, orders, packed, secon
                 store(work[1], (n * slots + states) * units + j, constant(load(z, 0), 0))
     if batch > 0 and now.stop > now.start:
         if now.stop == now.steps:
-            sets = weights[1].shape[1] // first[0].shape[1]
+            sets = 1 + places(cell).seen
             _deal(layout.pack_columns, runtime, 1, packed[0].shape[0], (weights[0], orders[0], 1, packed[0]))
             _deal(layout.pack_columns, runtime, 1, packed[1].shape[0], (weights[1], orders[1], sets, packed[1]))
             if second is not None:

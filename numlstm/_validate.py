@@ -227,7 +227,8 @@ def lengths(name: str, value: object, batch: int, steps: int) -> Array | None:
 def weights(blocks: Mapping[str, tuple[int, int]], value: object, owner: str) -> tuple[Array, ...]:
     """Return a cell's weights, of one dtype, as arrays.
 
-    blocks : by name, of how many blocks of H rows each is made, and its dimensions: W_ih (G H, I), W_hh (G H, H), b (G H,)
+    blocks : by name, of how many blocks of H rows each is made, and its dimensions: W_ih (G H, I), W_hh (G H, H), b (G H,);
+        with W_p (P, H), which is none of these, W_hh is (G H, P)
     owner : a type that they may also be, and what makes one of them, for messages
     """
     if not isinstance(value, (tuple, list)) or len(value) != len(blocks):
@@ -242,15 +243,20 @@ def weights(blocks: Mapping[str, tuple[int, int]], value: object, owner: str) ->
     like = "W_ih", W_ih.dtype
     arrays = [W_ih, *[floating(name, array, like) for name, array in zip(list(blocks)[1:], value[1:], strict=True)]]
     W_hh, count = arrays[1], blocks["W_hh"][0]
-    if W_hh.ndim != 2 or W_hh.shape[0] != count * W_hh.shape[1] or W_hh.shape[1] == 0:
+    if "W_p" in blocks:
+        hidden = _projected(count, W_hh, arrays[-1])
+    elif W_hh.ndim != 2 or W_hh.shape[0] != count * W_hh.shape[1] or W_hh.shape[1] == 0:
         hint = ""
         if W_hh.ndim == 2 and W_hh.shape[1] == count * W_hh.shape[0] > 0:
             hint = ": it looks transposed"
         elif W_ih.ndim == 2 and W_ih.shape[0] == count * W_ih.shape[1]:
             hint = ": W_ih and W_hh look swapped"
         raise ValueError(f"W_hh must have shape ({_times(count)}H, H) with H at least 1, not {W_hh.shape}{hint}")
-    hidden = W_hh.shape[1]
+    else:
+        hidden = W_hh.shape[1]
     for name, array in zip(blocks, arrays, strict=True):
+        if name == "W_p":
+            continue
         count, dimensions = blocks[name]
         if array.ndim != dimensions or array.shape[0] != count * hidden:
             sizes: dict[str, int | None] = {f"{_times(count)}H": count * hidden}
@@ -260,6 +266,15 @@ def weights(blocks: Mapping[str, tuple[int, int]], value: object, owner: str) ->
     if W_ih.shape[1] == 0:
         raise ValueError(f"W_ih must have at least one input feature, not shape {W_ih.shape}")
     return tuple(arrays)
+
+
+def _projected(count: int, W_hh: Array, W_p: Array) -> int:
+    """Return H of weights with a projection (P, H)."""
+    if W_p.ndim != 2 or not 0 < W_p.shape[0] < W_p.shape[1]:
+        raise ValueError(f"W_p must have shape (P, H) with P at least 1 and less than H, not {W_p.shape}")
+    outputs, hidden = map(int, W_p.shape)
+    shape("W_hh", W_hh, {f"{_times(count)}H": count * hidden, "P": outputs}, f" to go with W_p {W_p.shape}")
+    return hidden
 
 
 def _times(count: int) -> str:

@@ -33,8 +33,15 @@ class Spec:
 
     @property
     def weights(self) -> dict[str, tuple[int, int]]:
-        """By name, of how many blocks of H rows each of the weights is made, and how many dimensions it has."""
+        """By name, of how many blocks of H rows each of the weights is made, and how many dimensions it has.
+
+        A projection W_p (P, H), the last, is made of none.
+        """
         raise NotImplementedError
+
+    def state_sizes(self, hidden: int, outputs: int) -> tuple[int, ...]:
+        """Return the last axis of each state, for H hidden units and P outputs."""
+        return outputs, *[hidden] * (self.states - 1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a spec like this one."""
@@ -75,6 +82,8 @@ class CellSpec(Spec):
         a = sigmoid of A x + B h + b_a, which stands behind the others in W_ih, W_hh and b (rows i, f, g, o, i, f, o, a), and
         the second 1 - a. For cells with all three gates, without peepholes and gate recurrence, whose g sees x and h. This
         is our reading of "ltms", which came with one sentence: gate weights vary, adapting to time steps and inputs.
+    projected : bool
+        Whether h is W_p times what it was, (P, H) with P < H (Sak et al. 2014): y, h and what gates see of it are (P,).
     """
 
     input_gate: bool = True
@@ -87,11 +96,12 @@ class CellSpec(Spec):
     cell_input: str = "x and h"
     gate_recurrence: bool = False
     gate_sets: int = 1
+    projected: bool = False
 
     kind: ClassVar[str] = "LSTM"
 
     def __post_init__(self) -> None:
-        for name in ("input_gate", "output_gate", "peepholes", "gate_recurrence"):
+        for name in ("input_gate", "output_gate", "peepholes", "gate_recurrence", "projected"):
             _validate.flag(name, getattr(self, name))
         _validate.choice("forget_gate", self.forget_gate, ("learned", "one", "coupled"))
         _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
@@ -107,6 +117,8 @@ class CellSpec(Spec):
         every_gate = self.input_gate and self.output_gate and self.forget_gate == "learned"
         if self.gate_recurrence and not every_gate:
             raise ValueError("gate_recurrence=True is for cells with an input, a forget and an output gate of their own")
+        if self.gate_recurrence and self.projected:
+            raise ValueError("gate_recurrence=True is for cells whose h is as large as their gates: not for projected ones")
         if _validate.whole("gate_sets", self.gate_sets) > 2:
             raise ValueError(f"gate_sets must be 1 or 2, not {self.gate_sets}")
         others = self.peepholes or self.gate_recurrence or self.cell_input != "x and h"
@@ -128,6 +140,8 @@ class CellSpec(Spec):
             weights["p"] = (others, 1)
         if self.gate_recurrence:
             weights["R"] = (others, 2)
+        if self.projected:
+            weights["W_p"] = (0, 2)
         return weights
 
 
@@ -306,22 +320,23 @@ def blocks(spec: CellSpec) -> str:
     return gates(spec) + ("ifoa" if spec.gate_sets == 2 else "")
 
 
-def inside(spec: Spec, weights: Sequence[Array]) -> tuple[Array, Array, Array, Array]:
-    """Return a cell's weights as the engine takes them: W_ih, W_hh with all columns, all biases and the peepholes."""
+def inside(spec: Spec, weights: Sequence[Array]) -> tuple[Array, ...]:
+    """Return a cell's weights as the engine takes them: W_ih, W_hh with all columns, all biases, peepholes; a projection."""
     named = dict(zip(spec.weights, weights, strict=True))
     W_ih, W_hh, b = named["W_ih"], named["W_hh"], [each for name, each in named.items() if name.startswith("b")]
     if "R" in named:
         W_hh = np.empty(wide_shape(W_hh.shape), W_hh.dtype)
         widen(named["W_hh"], named["R"], W_hh)
-    return W_ih, W_hh, b[0] if len(b) == 1 else np.concatenate(b), named.get("p", np.empty(0, W_ih.dtype))
+    arrays = W_ih, W_hh, b[0] if len(b) == 1 else np.concatenate(b), named.get("p", np.empty(0, W_ih.dtype))
+    return (*arrays, named["W_p"]) if "W_p" in named else arrays
 
 
 def outside(spec: Spec, arrays: Sequence[Array]) -> tuple[Array, ...]:
     """Return what `inside` made of a cell's weights, or its gradients, as it came: views, of recurrent gates copies."""
-    W_ih, W_hh, b, p = arrays
+    W_ih, W_hh, b, p, *W_p = arrays
     if any(name.startswith("b_") for name in spec.weights):
         return W_ih, W_hh, *np.split(b, [W_hh.shape[0]])
-    named = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p}
+    named = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, **dict(zip(["W_p"], W_p, strict=False))}
     if "R" in spec.weights:
         hidden = W_hh.shape[0] // 4
         named |= {"W_hh": np.empty((4 * hidden, hidden), p.dtype), "R": np.empty((3 * hidden, 3 * hidden), p.dtype)}

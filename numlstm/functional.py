@@ -13,7 +13,18 @@ from . import _threads, _validate, cells
 from ._validate import Array
 from ._workspace import aligned_empty, borrow, give_back
 from .cells import Spec
-from .jitting import FGRState, GRUState, LSTMState, Part, RNNState, SequenceState, SLSTMState, Step, zero_state
+from .jitting import (
+    FGRState,
+    GRUState,
+    LSTMState,
+    Part,
+    ProjectedState,
+    RNNState,
+    SequenceState,
+    SLSTMState,
+    Step,
+    zero_state,
+)
 
 if TYPE_CHECKING:
     from .backend import step
@@ -26,6 +37,7 @@ __all__ = [
     "LSTMState",
     "LSTMWeights",
     "PackedWeights",
+    "ProjectedState",
     "RNNGradients",
     "RNNOptions",
     "RNNOutput",
@@ -75,7 +87,7 @@ class PackedWeights:
         self._spec, self._packed, self.compute_dtype = spec, packed, compute_dtype
         self.dtype = weights[0].dtype
         self.inputs = weights[0].shape[1]
-        self.hidden = weights[1].shape[1]
+        self.hidden, self.outputs = _sizes(spec, weights)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("packed weights hold this machine's own layout: copy or pickle the weights, then call pack again")
@@ -88,9 +100,12 @@ class PackedWeights:
 class Tape:
     """What `lstm` or `rnn` kept for one call of `lstm_backward` or `rnn_backward`, which consumes it."""
 
-    def __init__(self, content: Any, spec: Spec, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, content: Any, spec: Spec, shape: tuple[int, ...], dtype: np.dtype[Any], sizes: tuple[int, ...]
+    ) -> None:
         self._box = [content]  # emptied by what consumes it, in one step even when threads compete
         self._spec, self._shape, self._dtype = spec, shape, dtype  # of y
+        self._sizes = sizes  # of states
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a tape serves one backward pass in its process: it cannot be copied or pickled")
@@ -209,8 +224,9 @@ def pack(
         raise ValueError(f"{compute_dtype=} is for cell='lstm' alone, not for {spec}")
     if compute_dtype is not None and arrays[0].dtype != np.float32:
         raise TypeError(f"{compute_dtype=} goes with float32 weights, not {arrays[0].dtype}")
-    sizes = arrays[0].shape[1], arrays[1].shape[1], arrays[0].dtype
-    packed = backend.Weights(backend.kind_of(spec.name), *sizes, aligned_empty)
+    hidden, outputs = _sizes(spec, arrays)
+    sizes = arrays[0].shape[1], hidden, arrays[0].dtype
+    packed = backend.Weights(backend.kind_of(spec.name), *sizes, aligned_empty, outputs)
     packed.load(cells.inside(spec, arrays))
     if compute_dtype is not None:
         packed.round()
@@ -219,7 +235,7 @@ def pack(
 
 def jit(
     weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
-) -> tuple[Step, Any, LSTMState | RNNState | GRUState | SLSTMState | FGRState]:
+) -> tuple[Step, Any, LSTMState | RNNState | GRUState | ProjectedState | SLSTMState | FGRState]:
     """Return ``(step, params, state)`` to run the layer a step at a time inside of ``@njit`` functions.
 
     ``step(params, state, x, y)`` brings one sequence one step on: x (I,) is read, y (H,) and the states are written, with
@@ -236,7 +252,8 @@ def jit(
     params : namedtuple of arrays
         In the layout of this machine's vectors and this version of numlstm; a copy or a pickled one is as good, here and in
         other processes. To keep them for longer, keep the weights.
-    state : LSTMState, or RNNState for a GRU or simple RNN, GRUState for one with reset_after=False, SLSTMState or FGRState
+    state : LSTMState, or RNNState for a GRU or simple RNN, GRUState for one with reset_after=False, ProjectedState,
+        SLSTMState or FGRState
         Zeros: h (H,), and what else the cell has. One for each sequence: ``state.copy()`` is another.
 
     Raises
@@ -248,9 +265,16 @@ def jit(
 
     packed = pack(weights, cell, compute_dtype)
     params = packed._packed.for_steps()
-    names = packed._spec.state_names
-    part = Part(params, packed.hidden, names, (packed.hidden,) * len(names), backend.work_sizes(params))
+    spec = packed._spec
+    sizes = spec.state_sizes(packed.hidden, packed.outputs)
+    part = Part(params, packed.outputs, spec.state_names, sizes, backend.work_sizes(params))
     return backend.step, params, zero_state(part, packed.dtype)
+
+
+def _sizes(spec: Spec, weights: Sequence[Array]) -> tuple[int, int]:
+    """Return how many hidden units and outputs there are."""
+    outputs: int = weights[1].shape[1]
+    return (weights[-1].shape[1] if "W_p" in spec.weights else outputs), outputs
 
 
 def _checked(spec: Spec, weights: object) -> tuple[Array, ...]:
@@ -345,7 +369,8 @@ def rnn(
         which i, f and o (rows) see i, f and o of the step before (columns); with two sets of gates blocks as `CellSpec` has
         them. "gru": W_ih (3H, I),
         W_hh (3H, H), b (3H,), b_hn (H,), gates r, z, n. "rnn": W_ih (H, I), W_hh (H, H), b (H,). "slstm": as the LSTM.
-        A `numlstm.Cell`: as its ``weights`` says, b_h last.
+        A projected cell's W_hh is (G H, P), and W_p (P, H) is the last; y and h are (.., P) then. A `numlstm.Cell`: as its
+        ``weights`` says, b_h last.
     states : (h, c), (h,), (h, c, n, m) or (h, c, i, f, o), (N, H) each, optional
         Before the first step; zeros if left out, or for None among them.
     cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec`, `numlstm.RNNSpec`, `numlstm.SLSTMSpec` or `numlstm.Cell`
@@ -378,12 +403,17 @@ def rnn(
 
 
 def _states(
-    named: Sequence[tuple[str, Any]], batch: int, hidden: int, like: tuple[str, np.dtype[Any]]
+    named: Sequence[tuple[str, Any]], batch: int, sizes: Sequence[int], like: tuple[str, np.dtype[Any]]
 ) -> tuple[Array | None, ...] | None:
     """Return states that come with their names, None for what is left out, all or some."""
     for _, state in named:
         if state is not None:
-            return tuple([_validate.optional_state(name, state, batch, hidden, like) for name, state in named])
+            return tuple(
+                [
+                    _validate.optional_state(name, state, batch, size, like)
+                    for (name, state), size in zip(named, sizes, strict=False)
+                ]
+            )
     return None
 
 
@@ -410,10 +440,10 @@ def _forward(
         if weights._spec is not spec and weights._spec != spec:
             raise ValueError(f"weights are packed for {weights._spec}, not for {spec}")
         packed, checked, compute_dtype = weights._packed, None, weights.compute_dtype
-        features, hidden, dtype = weights.inputs, weights.hidden, weights.dtype
+        features, hidden, outputs, dtype = weights.inputs, weights.hidden, weights.outputs, weights.dtype
     else:
         packed, checked, compute_dtype = None, _checked(spec, weights), None
-        features, hidden, dtype = checked[0].shape[1], checked[1].shape[1], checked[0].dtype
+        features, (hidden, outputs), dtype = checked[0].shape[1], _sizes(spec, checked), checked[0].dtype
     like = "the weights", dtype
     x = _validate.floating("x", x, like)
     if x.ndim != 3 or x.shape[2] != features:
@@ -421,22 +451,34 @@ def _forward(
             raise ValueError(f"x must have shape (N, T, I={features}), not {x.shape}: for one sequence pass x[np.newaxis]")
         _validate.shape("x", x, {"N": None, "T": None, "I": features}, " to go with the weights")
     batch, steps, _ = x.shape
-    first, ends = _states(states, batch, hidden, like), _validate.lengths("lengths", lengths, batch, steps)
+    of_states = spec.state_sizes(hidden, outputs)
+    first, ends = _states(states, batch, of_states, like), _validate.lengths("lengths", lengths, batch, steps)
     sizes = batch, steps, features, hidden
     keep, kind, ragged = bool(tape), backend.kind_of(spec.name), ends is not None
-    chosen = None if options is None else _checked_options(spec, options, (batch, hidden), like)
+    chosen = None if options is None else _checked_options(spec, options, (batch, outputs), like)
     # All on which the memory depends.
-    key = spec.name, sizes, dtype, keep, recompute, compute_dtype, ragged, chosen is None, _threads.get_num_threads()
-    own = spec.name, features, hidden, dtype
+    key = (
+        spec.name,
+        sizes,
+        outputs,
+        dtype,
+        keep,
+        recompute,
+        compute_dtype,
+        ragged,
+        chosen is None,
+        _threads.get_num_threads(),
+    )
+    own = spec.name, features, hidden, outputs, dtype
     sweep = borrow(key) or backend.Recurrent(
-        kind, sizes, dtype, keep, aligned_empty, recompute, compute_dtype, ragged, chosen is not None
+        kind, sizes, dtype, keep, aligned_empty, recompute, compute_dtype, ragged, chosen is not None, outputs
     )
     if checked is not None:
         checked = cells.inside(spec, checked)
-        packed = borrow(own) or backend.Weights(kind, features, hidden, dtype, aligned_empty)
+        packed = borrow(own) or backend.Weights(kind, features, hidden, dtype, aligned_empty, outputs)
         packed.load(checked)
     new = np.zeros if ragged else np.empty  # what lies past a length is not written
-    y, last = new((batch, steps, hidden), dtype), tuple([np.empty((batch, hidden), dtype) for _ in states])
+    y, last = new((batch, steps, outputs), dtype), tuple([np.empty((batch, size), dtype) for size in of_states])
     cell = packed.cell if chosen is None else backend.options_of(packed.cell, *chosen)
     sweep.forward(cell, x, first, y, last, ends)
     if tape and checked is not None:
@@ -447,7 +489,7 @@ def _forward(
         )  # a view that keeps its flag: to Numba a type apart
         if recompute != "states":
             y.flags.writeable = False  # the tape refers to it: a change in place would falsify the gradients
-        return y, last, Tape((key, own, sweep, packed, inputs, checked), spec, y.shape, dtype)
+        return y, last, Tape((key, own, sweep, packed, inputs, checked), spec, y.shape, dtype, of_states)
     give_back(key, sweep)
     if checked is not None:
         give_back(own, packed)
@@ -541,11 +583,11 @@ def _backward(
     """Return the gradients of x, of the weights as the engine takes them, and of the first states."""
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be the tape of functional.{function}(..., tape=True), not {type(tape).__name__}")
-    (batch, steps, hidden), dtype = tape._shape, tape._dtype
+    (batch, steps, outputs), dtype = tape._shape, tape._dtype
     if dy is not None:
         dy = _validate.floating("dy", dy, ("y", dtype))
-        _validate.shape("dy", dy, {"N": batch, "T": steps, "H": hidden}, ", that of y")
-    last = _states(dstates, batch, hidden, ("y", dtype))
+        _validate.shape("dy", dy, {"N": batch, "T": steps, "H": outputs}, ", that of y")
+    last = _states(dstates, batch, tape._sizes, ("y", dtype))
     if len(dstates) != tape._spec.states:
         raise TypeError(f"tape is of {tape._spec}: pass it to rnn_backward")
     try:
@@ -555,7 +597,7 @@ def _backward(
             f"tape is consumed: one call of {function} serves one backward pass; run {function} again"
         ) from None
     new = np.zeros if sweep.ragged else np.empty
-    dx, first = new(inputs[0].shape, dtype), tuple([np.empty((batch, hidden), dtype) for _ in dstates])
+    dx, first = new(inputs[0].shape, dtype), tuple([np.empty((batch, size), dtype) for size in tape._sizes])
     sums = tuple([np.empty_like(array) for array in weights])
     packed.prepare_backward(sweep.summing, inputs_gradient=True)
     sweep.backward(packed, weights, inputs, (dy, last), dx, first, sums, False)

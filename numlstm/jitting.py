@@ -62,6 +62,18 @@ class GRUState(NamedTuple):
         return copy.deepcopy(self)
 
 
+class ProjectedState(NamedTuple):
+    """States of one sequence for `step`, of a projected LSTM, zeros before its first: h (P,), c (H,), and work."""
+
+    h: Array
+    c: Array
+    work: Work
+
+    def copy(self) -> "ProjectedState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
 class SLSTMState(NamedTuple):
     """States of one sequence for `step`, of an sLSTM, zeros before its first: h, c, n, m (H,)."""
 
@@ -139,7 +151,7 @@ def zero_state(part: Part, dtype: np.dtype[Any], batch: tuple[int, ...] = (), af
     if part.states == FGRState._fields[:5]:
         return FGRState._make([*zeros, np.zeros((*batch, 3 * part.units, *after), dtype)])
     if work:
-        return GRUState(zeros[0], Work(*work))
+        return GRUState(zeros[0], Work(*work)) if len(zeros) == 1 else ProjectedState(zeros[0], zeros[1], Work(*work))
     kinds: dict[int, Any] = {1: RNNState, 2: LSTMState, 4: SLSTMState}
     if zeros and len(zeros) not in kinds:
         raise ValueError(f"a cell with {len(zeros)} states has no step: there is one for 1, 2 or 4, h among them")
@@ -205,8 +217,7 @@ def _part(layer: Any, maker: Any) -> Part:
         W, b = layer.parameters["W"], layer.parameters.get("b")
         return Part(maker.dense_step(W, b, layer.activation), layer.units)
     params = maker.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros), layer.cell_clip, layer.zoneouts)
-    names = layer.spec.state_names
-    return Part(params, layer.units, names, (layer.units,) * len(names), maker.work_sizes(params))
+    return Part(params, layer.outputs, layer.spec.state_names, layer.state_sizes, maker.work_sizes(params))
 
 
 def state_of(parts: list[Part], dtype: np.dtype[Any], batch: tuple[int, ...] = ()) -> ModelState:

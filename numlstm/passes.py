@@ -66,20 +66,29 @@ class RecurrentRun(Run):
         self._wide = [self._recurrent_matrix(take, dtype) for _ in range(1 + training)]  # and its gradient
         kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
-        self._packed = backend.Weights(kind, features, layer.units, dtype, take)
+        projected = {} if layer.outputs == layer.units else {"outputs": layer.outputs}
+        self._packed = backend.Weights(kind, features, layer.units, dtype, take, **projected)
         clip, zoneout = layer.cell_clip, layer.zoneouts
         self._masks = training and layer.recurrent_dropout > 0
-        mask = take((batch if self._masks else 0, layer.units), dtype)
+        mask = take((batch if self._masks else 0, layer.outputs), dtype)
         self._cell = backend.options_of(self._packed.cell, clip, zoneout, 0 if training and layer.random else None, mask)
         self._sweep = backend.Recurrent(
-            kind, sizes, dtype, training, take, layer.recompute, ragged=ragged, options=self._cell.options is not None
+            kind,
+            sizes,
+            dtype,
+            training,
+            take,
+            layer.recompute,
+            ragged=ragged,
+            options=self._cell.options is not None,
+            **projected,
         )
         self._lengths: Array | None = None
-        self._given = tuple(take((batch, layer.units), dtype) for _ in range(layer.spec.states))
+        self._given = tuple(take((batch, size), dtype) for size in layer.state_sizes)
         self._first: tuple[Array, ...] | None = None
-        self._last = tuple(take((batch, layer.units), dtype) for _ in range(layer.spec.states))
+        self._last = tuple(take((batch, size), dtype) for size in layer.state_sizes)
         needless = training and layer.recompute == "states" and not layer.return_sequences
-        self._steps = None if needless else take((batch, steps, layer.units), dtype)
+        self._steps = None if needless else take((batch, steps, layer.outputs), dtype)
         self.y = self._steps if layer.return_sequences and self._steps is not None else self._last[0]
         self._drops = training and layer.dropout > 0
         self._own_x = take(shape, dtype) if self._drops or layer.go_backwards else None
@@ -159,7 +168,8 @@ class RecurrentRun(Run):
         if wide is not None and add:
             self._backend.widen(dW_hh, gradients["R"], wide)
         recurrent = dW_hh if wide is None else wide
-        sums = gradients["W_ih"], recurrent, gradients.get("b", self._db), gradients.get("p", self._weights[3])
+        sums: tuple[Array, ...] = gradients["W_ih"], recurrent, gradients.get("b", self._db)
+        sums += (gradients.get("p", self._weights[3]), *([gradients["W_p"]] if "W_p" in gradients else []))
         inputs = self._x, None if self._first is None else self._first[0], self._steps
         self._sweep.backward(self._packed, self._weights, inputs, upstream, self._dx, None, sums, add)
         if wide is not None:

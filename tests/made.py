@@ -13,6 +13,7 @@ SPECS = {
     "gru": GRUSpec(),
     "gru of other shapes": GRUSpec("relu", "hard_sigmoid"),
     "gru before": GRUSpec(reset_after=False),
+    "projected": CellSpec(peepholes=True, projected=True),
     "rnn": RNNSpec(),
     "rnn relu": RNNSpec("relu"),
     "slstm": SLSTMSpec(),
@@ -64,13 +65,16 @@ class Made:
         self.spec = SPECS[name]
         batch, steps, inputs, hidden = sizes
         self.cell, self.options = textbook(self.spec)
-        shapes = reference.weight_shapes(self.cell, inputs, hidden)
+        outputs = hidden // 2 + 1 if "W_p" in self.spec.weights else hidden
+        shapes = reference.weight_shapes(self.cell, inputs, hidden, outputs if outputs < hidden else None)
         scale = 1 / np.sqrt(hidden)
         self.weights = {key: rng.uniform(-scale, scale, shape).astype(dtype) for key, shape in shapes.items()}
         self.x = rng.standard_normal((batch, steps, inputs)).astype(dtype)
-        self.dy = rng.standard_normal((batch, steps, hidden)).astype(dtype)
-        states = rng.standard_normal((2, self.spec.states, batch, hidden)).astype(dtype)
-        self.states, self.dstates = tuple(states[0]), tuple(states[1])
+        self.dy = rng.standard_normal((batch, steps, outputs)).astype(dtype)
+        widths = self.spec.state_sizes(hidden, outputs)
+        self.states, self.dstates = (
+            tuple(rng.standard_normal((batch, width)).astype(dtype) for width in widths) for _ in range(2)
+        )
         if self.spec.state_names == ("h", "c", "n", "m"):
             self.states[2][1:] = 1 + np.abs(self.states[2][1:])  # n is a sum of exponentials
             self.states[1][0] = self.states[2][0] = 0  # as at the start

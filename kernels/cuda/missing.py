@@ -9,7 +9,10 @@ OPERATIONS = {"recompute": "recompute="}
 # Parameters of cells (fields of cells.Cell), and what users know them by.
 PARAMETERS = {"second": "reset_after=False"}
 # What cells may have, as users ask for it, and how it is told from the class of their parameters.
-CELLS: dict[str, Callable[[type[Cell]], bool]] = {"reset_after=False": lambda kind: kind.second_product == "W_hh"}
+CELLS: dict[str, Callable[[type[Cell]], bool]] = {
+    "reset_after=False": lambda kind: kind.second_product == "W_hh",
+    "projection=": lambda kind: kind.second_product == "W_p",
+}
 
 
 def everything() -> str:

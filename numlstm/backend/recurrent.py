@@ -59,6 +59,7 @@ class Recurrent:
     order from the last: "gates" from the outputs, which it asks for, "states" from those states alone.
 
     ragged : whether sequences may differ in length
+    outputs : size of h and y, if it is not H: less
     options : whether cells come with options (kernels.options), in which the mask may change from pass to pass
     summing : into how many parts the sums of gradients fall
     nbytes : of all the memory taken
@@ -75,8 +76,10 @@ class Recurrent:
         compute_dtype: str | None = None,
         ragged: bool = False,
         options: bool = False,
+        outputs: int | None = None,
     ) -> None:
         batch, steps, _, hidden = self._sizes = sizes
+        outputs = self._outputs = hidden if outputs is None else outputs
         self._kind, (slots, states) = kind, (kind.cell.slots, kind.cell.states)
         self._recompute, self._options = recompute if keep else None, options
         slots_of_c = states + options
@@ -92,15 +95,16 @@ class Recurrent:
         self._c = self._memory((batch, self._steps + 1 if keep else 1, slots_of_c, units), dtype)
         self._z = self._memory((batch, at_once, slots, units), dtype)
         self._zeros = self._memory((max(1, batch), hidden), dtype)  # a pass fills it anew: others may use the memory between
-        self._none, self._no_dy = self._zeros[:0], self._zeros[:1, np.newaxis]
-        self._no_states = (self._zeros,) * (1 + states), (self._none,) * (1 + states)
-        seen = kind.seen
-        self._h = self._memory((2 * batch if ragged or options or seen > 1 else 0, seen * hidden), dtype)
+        self._none, self._no_dy = self._zeros[:0], self._zeros[:1, np.newaxis, :outputs]
+        zeros_of_h = self._zeros.reshape(-1)[: max(1, batch) * outputs].reshape(-1, outputs)
+        self._no_states = (zeros_of_h, *(self._zeros,) * states), (self._none,) * (1 + states)
+        width = outputs + (kind.seen - 1) * hidden
+        self._h = self._memory((2 * batch if ragged or options or kind.seen > 1 else 0, width), dtype)
         self._cut(steps)
         if self._recompute:
             self._states = [self._some_states() for _ in self._windows]
         if self._recompute == "states":
-            self._y = self._memory((batch, self._steps, hidden), dtype)
+            self._y = self._memory((batch, self._steps, outputs), dtype)
         self._u: Array | None = None
         if kind.cell.second_product:
             self._u = self._memory((batch, self._steps if keep else 1, hidden), dtype)
@@ -133,12 +137,14 @@ class Recurrent:
     def _some_states(self) -> tuple[Array, ...]:
         """Return memory for h and the cell's states."""
         batch, _, _, hidden = self._sizes
-        return tuple(self._memory((batch, hidden), self._dtype) for _ in range(1 + self._kind.cell.states))
+        sizes = self._outputs, *[hidden] * self._kind.cell.states
+        return tuple(self._memory((batch, size), self._dtype) for size in sizes)
 
     def _deal(self, threads: int) -> None:
         """Choose into how many parts each work falls, for so many threads."""
         (batch, _, inputs, hidden), steps = self._sizes, self._steps
-        kind, width, rows = self._kind, target.lanes(self._dtype), inputs + self._kind.seen * hidden + 1
+        kind, width = self._kind, target.lanes(self._dtype)
+        rows = inputs + self._outputs + (kind.seen - 1) * hidden + 1
         panels = kind.gradient_panels(hidden, self._dtype)
         weights = hidden * (kind.products[0] * inputs + kind.products[1] * hidden)
         self._threads = threads
@@ -181,9 +187,8 @@ class Recurrent:
         """
         self._measure(lengths)
         self._cell = cell if self._keep else None
-        zeros = self._zeros
-        zeros.fill(0)
-        before = self._no_states[0] if first is None else self._inside(first, zeros)
+        self._zeros.fill(0)
+        before = self._no_states[0] if first is None else self._inside(first, self._no_states[0])
         after = (*last, self._none) if self._kind.cell.h_is_state else last
         if self._recompute is None:
             self._forward(0, cell, x, before, y, after, self._keep)
@@ -234,9 +239,9 @@ class Recurrent:
         order = self._ragged[0][0]
         return {name: array[np.argsort(order)] for name, array in found.items()} if order.size else found
 
-    def _inside(self, states: States, instead: Array) -> tuple[Array, ...]:
+    def _inside(self, states: States, instead: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return h and the cell's states for the kernels, something instead of None; h twice where it is such a state."""
-        inside = tuple([instead if state is None else state for state in states])
+        inside = tuple([other if state is None else state for state, other in zip(states, instead, strict=False)])
         return (*inside, inside[0]) if self._kind.cell.h_is_state else inside
 
     def backward(
@@ -272,7 +277,7 @@ class Recurrent:
         sums_runtime = runtime(self._dtype, min(self.summing, copies.shape[0]))
         after = before = self._no_states[1]
         if last is not None:
-            after = self._inside(last, none)
+            after = self._inside(last, self._no_states[1])
             after = (*after[:-1], none) if kind.cell.h_is_state else after
         if first is not None:  # where h is a state, a part of dh does not pass the product
             before = (*first, carried[-1]) if kind.cell.h_is_state else first

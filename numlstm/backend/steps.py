@@ -18,10 +18,11 @@ from .weights import Parameters, Weights, kind_of, options_of
 def recurrent_step(name: str, weights: Parameters, clip: float | None, zoneout: tuple[float, float]) -> Any:
     """Return the parameters of a recurrent layer with a cell of this name (kernels.cells.cell_type) and options."""
     kind, inputs = kind_of(name), weights[0].shape[1]
-    hidden = weights[1].shape[1] // kind.seen
-    packed = Weights(kind, inputs, hidden, weights[0].dtype, aligned_empty)
+    outputs = weights[1].shape[1] // kind.seen
+    hidden = weights[4].shape[1] if len(weights) > 4 else outputs
+    packed = Weights(kind, inputs, hidden, weights[0].dtype, aligned_empty, outputs)
     packed.load(weights)
-    none = np.empty((0, hidden), weights[0].dtype)
+    none = np.empty((0, outputs), weights[0].dtype)
     packed.cell = options_of(packed.cell, clip, zoneout, None, none)
     return packed.for_steps()
 

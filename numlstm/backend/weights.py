@@ -49,11 +49,11 @@ class Kind(NamedTuple):
 
     def parted(self, weights: Sequence[Array]) -> tuple[Array, Array, Array, Array, Array | None]:
         """Return W_ih, W_hh, b, p and the weights of the second product: views."""
-        W_ih, W_hh, b, p = weights
+        W_ih, W_hh, b, p, *W_p = weights
         if self.cell.second_product == "W_hh":
             rows = W_hh.shape[0] - W_hh.shape[1]
             return W_ih, W_hh[:rows], b, p, W_hh[rows:]
-        return W_ih, W_hh, b, p, None
+        return W_ih, W_hh, b, p, W_p[0] if W_p else None
 
 
 @functools.cache
@@ -86,12 +86,13 @@ def options_of(
     return cell._replace(options=options.Options(numbers, np.array([] if seed is None else [seed], np.uint64), mask))
 
 
-Parameters = tuple[Array, Array, Array, Array]  # W_ih, W_hh (G H, K), b and peepholes p, in blocks of H rows
+Parameters = Sequence[Array]  # W_ih, W_hh (G H, K), b and peepholes p, in blocks of H rows; of a projected cell W_p (P, H)
 
 
 class Weights:
     """Memory for the weights of one layer, I, H, in the kernels' layouts, and for sums of their gradients: for any batch.
 
+    outputs : size of h, if it is not H
     cell : as the forward sweep reads them, once loaded
     columns : of W_ih and W_hh, for the backward sweep to fill; panels, copies : see `parallel.weight_gradients`
     peephole_sums : see `parallel.peephole_gradients`; nbytes : of all the memory taken
@@ -106,17 +107,20 @@ class Weights:
     second_panels: Array
     second_bias: Array
 
-    def __init__(self, kind: Kind, inputs: int, hidden: int, dtype: np.dtype[Any], take: Take) -> None:
-        self._kind, self._sizes, self._dtype, self._take, self.nbytes = kind, (inputs, hidden), dtype, take, 0
+    def __init__(
+        self, kind: Kind, inputs: int, hidden: int, dtype: np.dtype[Any], take: Take, outputs: int | None = None
+    ) -> None:
+        outputs = hidden if outputs is None else outputs
+        self._kind, self._sizes, self._dtype, self._take, self.nbytes = kind, (inputs, hidden, outputs), dtype, take, 0
         units, (x, h) = layout.padded(hidden, dtype), kind.gates
         self.cell = kind.cell(
             self._memory(layout.gate_panels_shape(hidden, inputs, x, kind.spread, dtype)),
-            self._memory(layout.gate_panels_shape(hidden, hidden * kind.seen, h, kind.spread, dtype)),
+            self._memory(layout.gate_panels_shape(hidden, outputs + hidden * (kind.seen - 1), h, kind.spread, dtype)),
             self._memory((kind.cell.slots, units)),
             self._memory((len(kind.cell.peepholes), units)),
         )
         if kind.cell.second_product:
-            self.cell = self.cell._replace(second=self._memory(layout.row_panels_shape(hidden, hidden, dtype)))
+            self.cell = self.cell._replace(second=self._memory(layout.row_panels_shape(outputs, hidden, dtype)))
         self.copies: Array | None = None
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Array:
@@ -138,20 +142,21 @@ class Weights:
 
         parts : into how many the sums over the batch fall; inputs_gradient : whether there is a dx, each time the same
         """
-        (inputs, hidden), dtype, width = self._sizes, self._dtype, target.lanes(self._dtype)
+        (inputs, hidden, outputs), dtype, width = self._sizes, self._dtype, target.lanes(self._dtype)
         if self.copies is None:
             x_rows, h_rows = (gates * hidden for gates in self._kind.gates)
             w = layout.column_panels_shape(x_rows, inputs, dtype) if inputs_gradient else (0, 0, 4 * width)
-            seen = self._kind.seen
-            of_set, *panel = layout.column_panels_shape(h_rows, hidden, dtype)
-            self.columns = self._memory(w), self._memory((seen * of_set, *panel))
-            self.panels = self._memory((self._kind.gradient_panels(hidden, dtype), inputs + 1 + seen * hidden, 4 * width))
+            kind, more = self._kind, self._kind.seen - 1
+            of_set, *panel = layout.column_panels_shape(h_rows, outputs, dtype)
+            self.columns = self._memory(w), self._memory(((1 + more) * of_set, *panel))
+            rows = inputs + 1 + outputs + more * hidden
+            self.panels = self._memory((kind.gradient_panels(hidden, dtype), rows, 4 * width))
             self.peephole_sums = self._memory(self.cell.p.shape)
             if self._kind.cell.second_product:
-                self.second_columns = self._memory(layout.column_panels_shape(hidden, hidden, dtype))
-                panels = self._kind.gradient_panels(hidden, dtype, 1)
+                self.second_columns = self._memory(layout.column_panels_shape(outputs, hidden, dtype))
+                panels = self._kind.gradient_panels(outputs, dtype, 1)
                 self.second_panels = self._memory((panels, hidden + 1, 4 * width))
-                self.second_bias = self._memory((hidden,))
+                self.second_bias = self._memory((outputs,))
         elif self.copies.shape[0] < parts:
             self.nbytes -= self.copies.nbytes
             self.copies = None

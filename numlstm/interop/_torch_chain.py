@@ -169,15 +169,11 @@ class _Chain(torch.fx.Interpreter):
     # --- layers ---
 
     def _recurrent(self, module: Any, label: str, prefix: str, states: Sequence[Any]) -> Any:
-        if module.proj_size:
-            self.problems.append(f"{label} with proj_size={module.proj_size}")
         flat = [item for state in states for item in (state if isinstance(state, tuple) else (state,))]
         if not all(item is None or getattr(item, "kind", "") == "zeros" for item in flat):
             self.problems.append(f"{label} with first states other than zeros")
         if self.stack is not None and self.stack.batch_first != module.batch_first:
             self.problems.append(f"{label} with another batch_first than the recurrent module before it")
-        if module.proj_size:
-            return _Value("pair", self.age, module)
         kind, self.stack = _KINDS[type(module)], module
         for number in range(module.num_layers):
             if number and module.dropout:
@@ -185,8 +181,9 @@ class _Chain(torch.fx.Interpreter):
             ends = ["", "_reverse"][: 1 + module.bidirectional]
             values = both_ways([_recurrent_arrays(module, f"_l{number}{end}") for end in ends])
             given = {"activation": module.nonlinearity} if kind is SimpleRNN else {}
+            given |= {"projection": module.proj_size} if module.proj_size else {}
             make = recurrent(kind, module.hidden_size, module.bidirectional, use_bias=module.bias, **given)
-            features = module.input_size if number == 0 else module.hidden_size * len(ends)
+            features = module.input_size if number == 0 else (module.proj_size or module.hidden_size) * len(ends)
             self._add(Part(make, {"return_sequences": True}, features, values, (prefix, number)))
         return _Value("pair", self.age, module)
 
@@ -281,6 +278,8 @@ def _recurrent_arrays(module: Any, suffix: str) -> dict[str, Array]:
         b, b_h = _arrays({name: getattr(module, f"bias_{name}{suffix}") for name in ("ih", "hh")}).values()
         new = 2 * module.hidden_size if isinstance(module, nn.GRU) else len(b)
         arrays["b"] = np.concatenate([b[:new] + b_h[:new], b[new:], b_h[new:]])
+    if module.proj_size:
+        arrays |= _arrays({"W_p": getattr(module, f"weight_hr{suffix}")})
     return arrays
 
 

@@ -106,10 +106,16 @@ def _described(layer: Layer) -> str:
         return f"Bidirectional {_described(layer.forward_layer)}"
     activation = getattr(layer, "activation", "tanh" if isinstance(layer, Recurrent) else None)
     sizes = f"{layer.input_dim} to {layer.output_dim}" if isinstance(layer, Embedding) else f"{layer.units}, {activation}"  # type: ignore[attr-defined]
+    if isinstance(layer, Recurrent) and layer.outputs != layer.units:
+        sizes += f", projection={layer.outputs}"
     return f"{type(layer).__name__}({sizes})"
 
 
-_CELLS = (cells.CellSpec(), cells.GRUSpec(), cells.RNNSpec(), cells.RNNSpec("relu"))
+_CELLS = (cells.CellSpec(), cells.CellSpec(projected=True), cells.GRUSpec(), cells.RNNSpec(), cells.RNNSpec("relu"))
+
+
+def _sizes_of(layer: Recurrent) -> tuple[int, int]:
+    return layer.units, layer.outputs
 
 
 def _missing_in_torch(layer: Layer) -> list[str]:
@@ -117,7 +123,7 @@ def _missing_in_torch(layer: Layer) -> list[str]:
     if isinstance(layer, Bidirectional):
         ways = layer.forward_layer, layer.backward_layer
         problems = [] if layer.merge_mode == "concat" else [f"merge_mode={layer.merge_mode!r}"]
-        if ways[0].go_backwards or ways[0].spec != ways[1].spec or ways[0].units != ways[1].units:
+        if ways[0].go_backwards or ways[0].spec != ways[1].spec or _sizes_of(ways[0]) != _sizes_of(ways[1]):
             problems.append("two directions that differ")
         problems += [str(way.spec) for way in ways[:1] if way.spec not in _CELLS]
         problems += [option for way in ways for option in changed_states(way)]
@@ -142,13 +148,16 @@ def _tensors(layer: Layer, prefix: str, number: int) -> dict[str, torch.Tensor]:
 
 
 def _recurrent_tensors(layer: Recurrent, prefix: str, suffix: str) -> dict[str, torch.Tensor]:
-    W_ih, W_hh, *b = layer.parameters.values()
-    arrays = {"weight_ih": W_ih, "weight_hh": W_hh}
-    if b:
-        arrays["bias_ih"], recurrent = b[0][: len(W_hh)], np.zeros(len(W_hh), W_hh.dtype)
+    parameters = layer.parameters
+    arrays, rows = {"weight_ih": parameters["W_ih"], "weight_hh": parameters["W_hh"]}, len(parameters["W_hh"])
+    if layer.use_bias:
+        b = parameters["b"]
+        arrays["bias_ih"], recurrent = b[:rows], np.zeros(rows, b.dtype)
         if isinstance(layer.spec, cells.GRUSpec):
-            recurrent[2 * layer.units :] = b[0][len(W_hh) :]
+            recurrent[2 * layer.units :] = b[rows:]
         arrays["bias_hh"] = recurrent
+    if "W_p" in parameters:
+        arrays["weight_hr"] = parameters["W_p"]
     return {prefix + name + suffix: _tensor(array) for name, array in arrays.items()}
 
 

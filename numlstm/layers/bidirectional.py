@@ -80,8 +80,8 @@ class Bidirectional(Layer):
             ours, theirs = getattr(forward, option), getattr(backward, option)
             if ours != theirs:
                 raise ValueError(f"layer has {option}={ours}, but backward_layer {option}={theirs}: they must be the same")
-        if merge_mode in ("sum", "mul", "ave") and forward.units != backward.units:
-            units = f"{forward.units} units, but backward_layer {backward.units}"
+        if merge_mode in ("sum", "mul", "ave") and forward.outputs != backward.outputs:
+            units = f"{forward.outputs} units, but backward_layer {backward.outputs}"
             raise ValueError(f"layer has {units}: merge_mode={merge_mode!r} needs as many, 'concat' does not")
         self.return_sequences, self.return_state = forward.return_sequences, forward.return_state
         self.stateful, self.random = forward.stateful, forward.random or backward.random
@@ -104,8 +104,8 @@ class Bidirectional(Layer):
 
     @property
     def units(self) -> int:
-        """Number of hidden units of both layers together."""
-        return sum(layer.units for layer in self._directions)
+        """Number of outputs of both layers together: hidden units, or what they are projected to."""
+        return sum(layer.outputs for layer in self._directions)
 
     # --- shapes and parameters: those of the two layers, by names with a prefix ---
 

@@ -60,6 +60,9 @@ class LSTM(Recurrent):
         A name of `numlstm.cells.VARIANTS`, such as "peephole", "cifg" or "1997", or a cell by its parts, which also says its
         activations. Peepholes begin with zeros, the matrix R of "fgr" as the recurrent weights do; in `get_weights` they
         stand behind the bias, in this order.
+    projection : int, optional
+        P, less than units: what the layer returns and its gates see of h is W_p times h, (N, T, P) or (N, P), with weights
+        W_p (P, H) (Sak et al. 2014; ``proj_size`` of PyTorch); h of the states is (N, P) then, c is (N, H).
     recompute : None, "gates" or "states"
         What training does not keep in memory but computes again, with the same bits: nothing; the gates and cell states of
         each step; or also its output, unless the layer returns it. For long sequences.
@@ -89,13 +92,15 @@ class LSTM(Recurrent):
         go_backwards: bool = False,
         stateful: bool = False,
         variant: str | CellSpec = "lstm",
+        projection: int | None = None,
         recompute: str | None = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
     ) -> None:
+        spec = _spec(variant, activation, recurrent_activation)
         super().__init__(
             units,
-            _spec(variant, activation, recurrent_activation),
+            spec if projection is None else dataclasses.replace(spec, projected=True),
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
@@ -104,6 +109,7 @@ class LSTM(Recurrent):
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
             cell_clip=cell_clip,
+            outputs=_outputs(spec, projection, units),
             seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,
@@ -115,13 +121,13 @@ class LSTM(Recurrent):
         )
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.unit_forget_bias = _validate.flag("unit_forget_bias", unit_forget_bias)
-        self.variant = variant if isinstance(variant, str) else self.spec
+        self.variant, self.projection = variant if isinstance(variant, str) else spec, projection
 
     @property
     def params(self) -> tuple[Array, ...]:
         """The weights as `numlstm.functional` takes them: views, not copies."""
         params = super().params
-        return LSTMWeights(*params) if len(params) == len(LSTMWeights._fields) else params
+        return LSTMWeights(*params) if tuple(self.spec.weights) == LSTMWeights._fields else params
 
     def _initializers(self) -> dict[str, Initializer]:
         assert isinstance(self.spec, CellSpec)
@@ -149,6 +155,15 @@ def _spec(variant: str | CellSpec, activation: str, recurrent_activation: str) -
     return dataclasses.replace(
         spec, recurrent_activation=recurrent_activation, input_activation=squash_in, output_activation=squash_out
     )
+
+
+def _outputs(spec: CellSpec, projection: int | None, units: int) -> int | None:
+    """Return how many outputs a layer has, None for as many as units."""
+    if projection is None:
+        return None
+    if _validate.whole("projection", projection) >= units:
+        raise ValueError(f"projection must be less than units, {units}, not {projection}")
+    return projection
 
 
 class _ForgetBias(Initializer):

@@ -22,9 +22,9 @@ class Recurrent(Layer):
     """Base of the layers that go through sequences (N, T, F); see `numlstm.LSTM` for what they share."""
 
     traits = attrgetter(
-        "units", "spec", "use_bias", "return_sequences", "return_state", "go_backwards", "cell_clip", "zoneout"
+        "units", "outputs", "spec", "use_bias", "return_sequences", "return_state", "go_backwards", "cell_clip", "zoneout"
     )
-    _TRANSPOSED = frozenset({"W_ih", "W_hh", "R"})
+    _TRANSPOSED = frozenset({"W_ih", "W_hh", "R", "W_p"})
 
     def __init__(
         self,
@@ -47,9 +47,13 @@ class Recurrent(Layer):
         name: str | None,
         input_shape: Sequence[int | None] | None,
         cell_clip: float | None = None,
+        outputs: int | None = None,
     ) -> None:
         super().__init__(name, input_shape, seed)
         self.units, self.spec = _validate.whole("units", units), spec
+        self.outputs = self.units if outputs is None else outputs
+        if "W_p" in spec.weights and outputs is None:
+            raise ValueError("a projected CellSpec needs to know its outputs: LSTM(units, variant=, projection=)")
         self.use_bias = _validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
@@ -73,9 +77,12 @@ class Recurrent(Layer):
             raise ValueError("the layer has no weights yet: give it an input_shape, or show it data, first")
         return cells.outside(self.spec, self.weights_inside(np.zeros))
 
-    def weights_inside(
-        self, zeros: Any, wide: Array | None = None, widen: Any = cells.widen
-    ) -> tuple[Array, Array, Array, Array]:
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The last axis of each state."""
+        return self.spec.state_sizes(self.units, self.outputs)
+
+    def weights_inside(self, zeros: Any, wide: Array | None = None, widen: Any = cells.widen) -> tuple[Array, ...]:
         """Return the weights as the engine takes them; `zeros` makes those that the layer does without.
 
         wide : memory for the engine's recurrent matrix, of a cell that needs one, which `widen` fills (cells.widen)
@@ -87,7 +94,8 @@ class Recurrent(Layer):
             wide = np.empty(cells.wide_shape(W_hh.shape), W_hh.dtype) if wide is None else wide
             widen(W_hh, R, wide)
             W_hh = wide
-        return W_ih, W_hh, b, zeros(0, W_ih.dtype) if p is None else p
+        arrays = W_ih, W_hh, b, zeros(0, W_ih.dtype) if p is None else p
+        return (*arrays, self.parameters["W_p"]) if "W_p" in self.parameters else arrays
 
     @property
     def bias_size(self) -> int:
@@ -104,23 +112,25 @@ class Recurrent(Layer):
             article = "an" if type(self).__name__[0] in "LRS" and type(self).__name__ != "SimpleRNN" else "a"
             kind = f"{article} {type(self).__name__}"
             raise ValueError(f"{kind} takes sequences (N, T, F) with F known, not {sizes_text(input_shape)}{hint}")
-        return (input_shape[0], self.units) if self.return_sequences else (self.units,)
+        return (input_shape[0], self.outputs) if self.return_sequences else (self.outputs,)
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
         blocks = self.spec.weights
         x_rows, h_rows = (blocks[name][0] * self.units for name in ("W_ih", "W_hh"))
-        shapes: dict[str, tuple[int, ...]] = {"W_ih": (x_rows, input_shape[1] or 0), "W_hh": (h_rows, self.units)}
+        shapes: dict[str, tuple[int, ...]] = {"W_ih": (x_rows, input_shape[1] or 0), "W_hh": (h_rows, self.outputs)}
         if self.use_bias:
             shapes["b"] = (self.bias_size,)
         if "p" in blocks:
             shapes["p"] = (blocks["p"][0] * self.units,)
         if "R" in blocks:
             shapes["R"] = (blocks["R"][0] * self.units, blocks["R"][0] * self.units)
+        if "W_p" in blocks:
+            shapes["W_p"] = (self.outputs, self.units)
         return shapes
 
     def _initializers(self) -> dict[str, Initializer]:
         weights = {"W_ih": self.kernel_initializer, **dict.fromkeys(("W_hh", "R"), self.recurrent_initializer)}
-        return {**weights, "b": self.bias_initializer, "p": initializers.get("zeros")}
+        return {**weights, "b": self.bias_initializer, "p": initializers.get("zeros"), "W_p": self.kernel_initializer}
 
     def begin(self, setting: Setting) -> "RecurrentRun":
         from numlstm.passes import RecurrentRun
@@ -135,7 +145,7 @@ class Recurrent(Layer):
 
     def new_states(self, batch: int, dtype: np.dtype[Any], zeros: Any) -> tuple[Array, ...]:
         """Return states of zeros, (N, H) each."""
-        return tuple(zeros((batch, self.units), dtype) for _ in range(self.spec.states))
+        return tuple(zeros((batch, size), dtype) for size in self.state_sizes)
 
     def states_for(self, batch: int, dtype: np.dtype[Any], zeros: Any) -> tuple[Array, ...]:
         """Return the states of a stateful layer, (N, H) each, which passes change in place; `zeros` makes the first."""
@@ -176,6 +186,6 @@ class Recurrent(Layer):
             wanted = "an array h" if count == 1 else f"a {'pair' if count == 2 else 'tuple'} ({', '.join(names)}) of arrays"
             raise TypeError(f"initial_state must be {wanted} (N, H)")
         arrays = tuple(_validate.numeric(f"initial_state[{i}]", state, x.dtype).copy() for i, state in enumerate(states))
-        for i, state in enumerate(arrays):
-            _validate.shape(f"initial_state[{i}]", state, {"N": x.shape[0], "H": self.units})
+        for i, (state, size) in enumerate(zip(arrays, self.state_sizes, strict=True)):
+            _validate.shape(f"initial_state[{i}]", state, {"N": x.shape[0], "H": size})
         return arrays

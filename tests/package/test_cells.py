@@ -51,6 +51,7 @@ LAYERS = {
     "fgr": lambda **options: LSTM(6, variant="fgr", **options),
     "a cell by its parts": lambda **options: LSTM(6, variant=CellSpec(output_gate=False), **options),
     "relu": lambda **options: LSTM(6, activation="relu", **options),
+    "projected": lambda **options: LSTM(6, projection=4, **options),
     "gru": lambda **options: GRU(6, **options),
     "gru before": lambda **options: GRU(6, reset_after=False, **options),
     "simple": lambda **options: SimpleRNN(6, **options),

@@ -30,6 +30,8 @@ run_nogil = numba.njit(nogil=True)(run.py_func)
 def _recurrent(cell, units, **options):
     if cell in cells.VARIANTS:
         return LSTM(units, variant=cell, **options)
+    if cell == "projected":
+        return LSTM(units + 1, projection=units, **options)
     if cell == "gru before":
         return GRU(units, reset_after=False, **options)
     return {"gru": GRU, "rnn": SimpleRNN, "slstm": SLSTM}[cell](units, **options)
@@ -52,7 +54,7 @@ def _steps(model, x, runner=run):
     return y
 
 
-KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before")] + [
+KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before", "projected")] + [
     (cell, "float64") for cell in ("lstm", "peephole", "gru", "rnn")
 ]
 
@@ -85,6 +87,7 @@ MIXED = [
     SimpleRNN(70, return_sequences=True, activation="relu"),
     LSTM(9, return_sequences=True, variant="peephole", stateful=True),
     GRU(70, return_sequences=True, reset_after=False, zoneout=0.1),
+    LSTM(37, return_sequences=True, projection=5, zoneout=(0.1, 0.2), cell_clip=0.3),
     Dropout(0.3),
     Dense(3, "softmax"),
 ]

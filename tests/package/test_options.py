@@ -21,8 +21,10 @@ CELLS = {
     "gru before": reference.GRU(reset_after=False),
     "rnn": reference.SimpleRNN(),
     "slstm": reference.SLSTM(),
+    "projected": reference.PRESETS["peephole"],
 }
 cells.register("gru before", cells.GRUSpec(reset_after=False))
+cells.register("projected", cells.CellSpec(peepholes=True, projected=True))
 SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (1, 20, 4, 64)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
 SEED = 12345
@@ -42,12 +44,16 @@ class Case:
 
     def __init__(self, rng, name, kind, sizes, dtype, ragged=False):
         batch, steps, inputs, hidden = self.sizes = sizes
-        self.name, self.cell, count = name, CELLS[name], cells.spec(name).states
-        shapes, scale = reference.weight_shapes(self.cell, inputs, hidden), hidden**-0.5
+        self.name, self.cell = name, CELLS[name]
+        outputs = hidden // 2 + 1 if name == "projected" else hidden
+        shapes = reference.weight_shapes(self.cell, inputs, hidden, None if outputs == hidden else outputs)
+        scale, widths = hidden**-0.5, cells.spec(name).state_sizes(hidden, outputs)
         self.weights = {key: rng.uniform(-scale, scale, shape).astype(dtype) for key, shape in shapes.items()}
         self.x = rng.standard_normal((batch, steps, inputs)).astype(dtype)
-        self.dy = rng.standard_normal((batch, steps, hidden)).astype(dtype)
-        self.states, self.dstates = (tuple(s) for s in rng.standard_normal((2, count, batch, hidden)).astype(dtype))
+        self.dy = rng.standard_normal((batch, steps, outputs)).astype(dtype)
+        self.states, self.dstates = (
+            tuple(rng.standard_normal((batch, width)).astype(dtype) for width in widths) for _ in range(2)
+        )
         if name == "slstm":
             self.states[2][:] = 1 + np.abs(self.states[2])  # n is a sum of exponentials
         self.lengths = rng.integers(1, steps, batch, endpoint=True) if ragged else None
@@ -56,13 +62,14 @@ class Case:
         if kind in ("clip", "all") and with_c:
             ours["cell_clip"] = textbooks["cell_clip"] = float(dtype(0.3))
         if kind in ("mask", "all"):
-            mask = ((rng.random((batch, hidden)) < 0.5) * 2).astype(dtype)
+            mask = ((rng.random((batch, outputs)) < 0.5) * 2).astype(dtype)
             ours["recurrent_mask"], textbooks["recurrent_dropout"] = mask, mask
         if "zoneout" in kind or kind == "all":
             rates = dtype(0.3), dtype(0.2 if with_c else 0)
             ours["zoneout"], keeps = tuple(float(rate) for rate in rates), rates
             if kind != "expected zoneout":
-                ours["seed"], keeps = SEED, _masks_of_zoneout(rates, batch, steps, hidden)
+                masks = [_masks_of_zoneout(rates, batch, steps, units) for units in (outputs, hidden)]
+                ours["seed"], keeps = SEED, (masks[0][0], masks[1][1])
             textbooks["zoneout_h"] = keeps[0]
             if with_c:
                 textbooks["zoneout_c"] = keeps[1]
@@ -296,6 +303,19 @@ WEIGHTS = tuple(np.zeros(shape) for shape in ((8, 3), (8, 2), (8,)))
         ),
         (lambda: LSTM(3, recurrent_dropout=1.0), ValueError, "recurrent_dropout must be at least 0 and below 1"),
         (lambda: LSTM(3, cell_clip=-1), ValueError, "cell_clip must be positive"),
+        (lambda: LSTM(3, projection=3), ValueError, "projection must be less than units, 3, not 3"),
+        (lambda: LSTM(3, projection=0), ValueError, "projection must be at least 1, not 0"),
+        (lambda: LSTM(3, variant=cells.CellSpec(projected=True)), ValueError, "needs to know its outputs"),
+        (
+            lambda: functional.rnn(X, (*WEIGHTS, np.zeros((2, 2))), cell=cells.CellSpec(projected=True)),
+            ValueError,
+            r"W_p must have shape \(P, H\) with P at least 1 and less than H, not \(2, 2\)",
+        ),
+        (
+            lambda: functional.rnn(X, (*WEIGHTS, np.zeros((2, 3))), cell=cells.CellSpec(projected=True)),
+            ValueError,
+            r"W_hh must have shape \(4H=12, P=2\) to go with W_p \(2, 3\)",
+        ),
         (lambda: GRU(3, zoneout=(0.1, 0.1)), ValueError, "zoneout of c is for cells with such a state, not for GRUSpec"),
         (lambda: cells.checked_options(cells.GRUSpec(), 1.0, 0.0), ValueError, "cell_clip is for cells with a state c"),
     ],

@@ -1,12 +1,14 @@
 """Models from PyTorch and to it: the same input gives the same output on both sides."""
 
 import runpy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from numlstm import GRU, LSTM, RNN, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, interop
+from numlstm.inspection import Passes
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `torch`)")
 nn = torch.nn
@@ -84,6 +86,9 @@ NETS = {
     ),
 }
 
+PROJECTED = partial(nn.LSTM, proj_size=2)
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+
 
 def _data(rng, module, dtype=np.float32):
     if any(isinstance(child, nn.Embedding) for child in module.modules()):
@@ -104,7 +109,9 @@ def _output(module, x):
 @pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"bias": False}], ids=str)
 @pytest.mark.parametrize("ends", [{}, {"bidirectional": True}], ids=["one way", "both ways"])
 @pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize(
+    "kind", [nn.LSTM, nn.GRU, nn.RNN, partial(nn.LSTM, proj_size=2)], ids="LSTM GRU RNN projected".split()
+)
 def test_a_recurrent_module(rng, kind, layers, ends, options, dtype):
     module = kind(F, H, layers, **ends, **options, dtype=torch.float64 if dtype is np.float64 else None)
     x = _data(rng, module, dtype)
@@ -114,7 +121,7 @@ def test_a_recurrent_module(rng, kind, layers, ends, options, dtype):
     np.testing.assert_allclose(got, _output(module, x), **CLOSE)
     last = interop.torch.from_module(module, return_sequences=False).predict(x)
     h = module(torch.from_numpy(x if module.batch_first else x.swapaxes(0, 1)))[1]
-    h = (h[0] if kind is nn.LSTM else h).detach().numpy()[-1 - len(ends) :]
+    h = (h[0] if isinstance(h, tuple) else h).detach().numpy()[-1 - len(ends) :]
     np.testing.assert_allclose(last, np.concatenate(list(h), axis=1), **CLOSE)
     _assert_back(model, module)
 
@@ -131,6 +138,27 @@ def _assert_back(model, module):
     assert np.abs(after - before).max() > 1e-3
     want = model.predict(x)
     np.testing.assert_allclose(after, want, **CLOSE)
+
+
+def test_gradients_of_a_projected_stack(rng):
+    """Outputs and all gradients of two layers in both directions."""
+    module = nn.LSTM(F, H, 2, batch_first=True, bidirectional=True, proj_size=2, dtype=torch.float64)
+    x, dy = rng.standard_normal((N, T, F)), rng.standard_normal((N, T, 4))
+    passes = Passes(interop.torch.from_module(module).layers, x, np.dtype(np.float64))
+    got, dx = passes.forward().copy(), passes.backward(dy)
+    inputs = torch.from_numpy(x).requires_grad_()
+    y = module(inputs)[0]
+    y.backward(torch.from_numpy(dy))
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    np.testing.assert_allclose(got, y.detach().numpy(), **close)
+    np.testing.assert_allclose(dx, inputs.grad.numpy(), **close)
+    theirs = {"W_ih": "weight_ih", "W_hh": "weight_hh", "b": "bias_ih", "W_p": "weight_hr"}
+    for number, gradients in enumerate(passes.gradients):
+        assert len(gradients) == 2 * len(theirs)
+        for name, gradient in gradients.items():
+            way, own = name.split(".")
+            want = getattr(module, f"{theirs[own]}_l{number}{'_reverse' if way == 'backward' else ''}").grad
+            np.testing.assert_allclose(gradient, want.numpy(), **close, err_msg=name)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -228,7 +256,7 @@ UNSUPPORTED = {
             norm=nn.LayerNorm(3),
             scale=nn.Parameter(torch.ones(3)),
         ),
-        "this Net: conv (Conv1d); transpose(); lstm (LSTM) with proj_size=2; lstm (LSTM) with first states other than "
+        "this Net: conv (Conv1d); transpose(); lstm (LSTM) with first states other than "
         "zeros; [:, 3]; add(); norm (LayerNorm)",
     ),
     "alone": (lambda: nn.Conv1d(3, 3, 1), "this Conv1d: (Conv1d)"),

@@ -70,6 +70,8 @@ def _problems(layer: Layer, ragged: bool) -> list[str]:
             problems.append("a cell whose input does not see x")
         if isinstance(way.spec, cells.CellSpec) and (way.spec.gate_recurrence or way.spec.gate_sets > 1):
             problems.append("a cell with recurrent gates, or with two sets of them")
+        if way.outputs != way.units:
+            problems.append(f"projection={way.outputs}")
         if not isinstance(way.spec, (cells.CellSpec, cells.GRUSpec, cells.RNNSpec)):
             problems.append("no operator")
     if isinstance(layer, Bidirectional):
