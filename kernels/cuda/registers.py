@@ -19,8 +19,8 @@ WIDTH = 16  # units come in so many
 
 
 def holds(kind: type[Cell]) -> bool:
-    """Return whether there are registers for a cell: with one product a step, of h alone, for the sums of a few slots."""
-    return not kind.seen and kind.h_slots[1] <= GROUPS
+    """Return whether there are registers for a cell: with one product a step, of h alone, for few slots and states."""
+    return not kind.seen and kind.h_slots[1] <= GROUPS and kind.states < 3
 
 
 def padded(units: int) -> int:

@@ -87,7 +87,9 @@ def test_tensor_cores_err_by_the_rounding_of_factors_alone(rng, device, precisio
     assert np.abs(rounded - exact).max() < ALLOWED_EPS * np.finfo(np.float32).eps
 
 
-@pytest.mark.parametrize("name", [*(name for name in NAMES + SHAPES if name not in ("fgr", "ltms")), "mgu"])
+@pytest.mark.parametrize(
+    "name", [*(name for name in NAMES + SHAPES if name not in ("fgr", "ltms") and "slstm" not in name), "mgu"]
+)
 def test_weights_in_registers_are_near(rng, device, name):
     layer, precision = Layer(rng, name, (3, 2, 2, 9), np.float32, (2, 1, 0)), "bfloat16" if "l" in name else "tf32"
     assert_right(layer, layer.run(device, SMALL_TENSOR, "registers", precision=precision), ROUNDED[precision])
