@@ -209,7 +209,7 @@ with open("arguments", "wb") as file:
     before = run_python(make + use, **environment).stdout.split()
     cells = copy / "kernels" / "cells.py"
     text = cells.read_text()
-    assert text.count("o * squash_out(c)") == 1
+    assert "o * squash_out(c)" in text
     cells.write_text(text.replace("o * squash_out(c)", "o + squash_out(c)"))
     assert (
         run_python(use, **environment).stdout.split() == [before[0], "1"] * 2
