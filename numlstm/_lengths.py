@@ -35,8 +35,10 @@ def read(
         For data that the model cannot take, or lengths that are not of its sequences.
     """
     given = lengths is not None
-    x = model.adopted(name, x, model.x_dtype) if model.layers else x
-    if given and devices.on_gpu(x) and model.device == "cuda":
+    on_gpu = model.device == "cuda"
+    if on_gpu and model.layers:
+        x = model.adopted(name, x, model.x_dtype)
+    if given and on_gpu and devices.on_gpu(x):
         ends = _validate.lengths(label, lengths, *x.shape[:2])
         x, lengths = model.backend.cleared(x, ends), ends
     elif listed(x):

@@ -86,9 +86,11 @@ def _finite(model: "Sequential", name: str, array: Any) -> None:
 
 def _targets(model: "Sequential", loss: "Loss", name: str, y: Any, output: tuple[int, ...]) -> Any:
     """Return targets as the loss's kernel reads them; on a GPU those that are there, if their values need no check."""
+    if model.device == "cpu":
+        return loss.targets(name, y, output, model.dtype)
     classes = isinstance(loss, losses.SparseCategoricalCrossentropy)
     target = model.adopted(name, y, np.dtype(np.int64) if classes else model.dtype)
-    if model.device == "cpu" or not devices.on_gpu(target):
+    if not devices.on_gpu(target):
         return loss.targets(name, target, output, model.dtype)
     if type(loss).targets is not losses.Loss.targets:
         return loss.targets(name, model.backend.host(target), output, model.dtype)

@@ -1,5 +1,6 @@
 """Models: layers one after the other, with the vocabulary of Keras."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,13 @@ __all__ = ["Sequential", "load", "load_model"]
 _PREDICT_ELEMENTS = 1 << 22  # of the widest layer's output in one batch of `predict`
 _PREDICT_ROWS = 1024
 _KEPT_BYTES = 1 << 20  # of memory that a model keeps from one small batch to the next
+
+
+@functools.cache
+def _cpu() -> Any:
+    from . import backend
+
+    return backend
 
 
 class Sequential:
@@ -193,7 +201,7 @@ class Sequential:
         """
         if not self.layers:
             raise ValueError("the model has no layers: add some first")
-        array: Array = self.adopted(name, x, self.x_dtype)
+        array: Array = x if self._gpu is None else self.adopted(name, x, self.x_dtype)
         if self._gpu is None or not devices.on_gpu(array):
             array = self.layers[0].cast(array, self.dtype, name, whole)
         if self._fits(array.shape[1:]):
@@ -487,9 +495,7 @@ class Sequential:
     @property
     def backend(self) -> Any:
         """What computes: `numlstm.backend`, or its like for a GPU."""
-        from . import backend
-
-        return backend if self._gpu is None else self._gpu
+        return _cpu() if self._gpu is None else self._gpu
 
     def _traits(self) -> list[Any]:
         return [layer.traits(layer) for layer in self.layers]

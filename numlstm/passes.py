@@ -168,8 +168,10 @@ class RecurrentRun(Run):
         if wide is not None and add:
             self._backend.widen(dW_hh, gradients["R"], wide)
         recurrent = dW_hh if wide is None else wide
-        sums: tuple[Array, ...] = gradients["W_ih"], recurrent, gradients.get("b", self._db)
-        sums += (gradients.get("p", self._weights[3]), *([gradients["W_p"]] if "W_p" in gradients else []))
+        b, p = gradients.get("b", self._db), gradients.get("p", self._weights[3])
+        sums: tuple[Array, ...] = gradients["W_ih"], recurrent, b, p
+        if "W_p" in gradients:
+            sums = (*sums, gradients["W_p"])
         inputs = self._x, None if self._first is None else self._first[0], self._steps
         self._sweep.backward(self._packed, self._weights, inputs, upstream, self._dx, None, sums, add)
         if wide is not None:

@@ -269,10 +269,11 @@ class Recurrent:
         self._cell = None  # a pool may keep these passes: not the weights with them
         (x, h0, y), (dy, last), carried = inputs, upstream, self._carried
         dy = self._no_dy if dy is None else dy
-        W_ih, W_hh, _, _, W_second = kind.parted(weights)
-        *of_sums, second_sum = kind.parted(sums)
-        weighed: tuple[Any, ...] = (W_ih, W_hh), kind.orders, packed.columns, None
-        if W_second is not None:
+        weighed: tuple[Any, ...] = weights[:2], kind.orders, packed.columns, None
+        of_sums, second_sum = sums, None
+        if cell.second is not None:
+            W_ih, W_hh, _, _, W_second = kind.parted(weights)
+            *of_sums, second_sum = kind.parted(sums)
             weighed = (W_ih, W_hh, W_second), (*kind.orders, _ONE), packed.columns, packed.second_columns
         sums_runtime = runtime(self._dtype, min(self.summing, copies.shape[0]))
         after = before = self._no_states[1]

@@ -131,11 +131,13 @@ class Weights:
     def load(self, weights: Parameters) -> None:
         """Bring the weights into the layout of the forward sweep."""
         kind, cell = self._kind, self.cell
-        *arrays, second = kind.parted(weights)
         run = runtime(self._dtype, parts(cell.x.shape[0], 4 * (weights[0].size + weights[1].size)))
-        parallel.pack_cell(run, *arrays, kind.rows, kind.orders, kind.spread, *cell[:4])
-        if second is not None:
+        if cell.second is not None:
+            W_ih, W_hh, b, p, second = kind.parted(weights)
+            assert second is not None
             parallel.pack_dense(run, second, second[0, :0], cell.second, second[0, :0])
+            weights = W_ih, W_hh, b, p
+        parallel.pack_cell(run, *weights, kind.rows, kind.orders, kind.spread, *cell[:4])
 
     def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
         """Take the memory of backward passes, if it is not there.
