@@ -26,7 +26,7 @@ class Spec:
         """Names of the states, h first."""
         raise NotImplementedError
 
-    @property
+    @functools.cached_property
     def states(self) -> int:
         """How many states there are, h among them."""
         return len(self.state_names)
@@ -41,7 +41,7 @@ class Spec:
 
     def state_sizes(self, hidden: int, outputs: int) -> tuple[int, ...]:
         """Return the last axis of each state, for H hidden units and P outputs."""
-        return outputs, *[hidden] * (self.states - 1)
+        return outputs, *(hidden,) * (self.states - 1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a spec like this one."""
@@ -128,7 +128,7 @@ class CellSpec(Spec):
                 "which set peepholes, gate_recurrence or cell_input='h only' would belong"
             )
 
-    @property
+    @functools.cached_property
     def state_names(self) -> tuple[str, ...]:
         return ("h", "c", "i", "f", "o") if self.gate_recurrence else ("h", "c")
 

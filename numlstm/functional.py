@@ -3,6 +3,7 @@
 Strict: float32 or float64, and all arrays alike. Everything is batch-first; gates stand in the order i, f, g, o.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -417,6 +418,13 @@ def _states(
     return None
 
 
+@functools.cache
+def _engine() -> Any:
+    from . import backend
+
+    return backend
+
+
 def _forward(
     spec: Spec,
     x: Array,
@@ -428,7 +436,7 @@ def _forward(
     options: RNNOptions | None = None,
 ) -> tuple[Array, tuple[Array, ...], Tape | None]:
     """Return y, the last states and the tape; the states come with their names."""
-    from . import backend
+    backend = _engine()
 
     if recompute is not None:
         _validate.choice("recompute", recompute, RECOMPUTE)
