@@ -25,7 +25,7 @@ from problem import Shape
 HERE = Path(__file__).resolve().parent
 ENGINES = ("numlstm", "torch", "onnxruntime")
 TRAINING = ("numlstm", "torch")
-TOLERANCE = 5e-6  # largest error in units of the largest value
+TOLERANCE = 5e-6
 NOISE = 1.3
 PATIENCE = 3  # times as many runs as rounds, at most
 PEAK_SECONDS = 0.03
@@ -38,7 +38,12 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """A process that holds one engine and computes only when asked."""
+    """A process that holds one engine and computes only when asked.
+
+    tolerance : its largest error in units of the largest value
+    """
+
+    tolerance = TOLERANCE
 
     def __init__(self, engine: str, threads: int, name: str | None = None, **environment: str) -> None:
         self.name, self.idle = name or engine, []
@@ -116,7 +121,12 @@ class Runs:
 
 def check(workers: list[Worker], shape: Shape, quantity: str) -> list[str]:
     """Prepare all engines and return what is wrong with their results."""
-    complaints = []
+    return [complaint for each in complaints_of(workers, shape, quantity).values() for complaint in each]
+
+
+def complaints_of(workers: list[Worker], shape: Shape, quantity: str) -> dict[str, list[str]]:
+    """As `check`, by the engines' names."""
+    complaints: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         reference = str(Path(folder) / "reference.npz")
         np.savez(reference, **getattr(problem, quantity)(problem.problem(shape)))
@@ -124,22 +134,31 @@ def check(workers: list[Worker], shape: Shape, quantity: str) -> list[str]:
             try:
                 errors = worker.ask("prepare", shape=shape, quantity=quantity, reference=reference)["errors"]
             except WorkerError as error:
-                complaints.append(str(error))
+                complaints[worker.name] = [str(error)]
                 continue
-            complaints += [f"{worker.name}: {name} is off by {e:.1e}" for name, e in errors.items() if not e < TOLERANCE]
+            complaints[worker.name] = [
+                f"{worker.name}: {name} is off by {e:.1e}" for name, e in errors.items() if not e < worker.tolerance
+            ]
     return complaints
 
 
-def measure(workers: list[Worker], peak: Worker, options: argparse.Namespace) -> tuple[dict[str, Runs], float]:
-    """Time the prepared task in rounds over the engines, one at a time, with the FMA peak once a round."""
+def measure(workers: list[Worker], peak: Worker, options: argparse.Namespace) -> tuple[dict[str, Runs], Any]:
+    """Time the prepared task in rounds over the engines, one at a time, with the peak once a round; return its best, too."""
     runs = {worker.name: Runs() for worker in workers}
-    gflops = 0.0
+    gflops: Any = None
     while any(runs[worker.name].wants_more(options.rounds) for worker in workers):
-        gflops = max(gflops, peak.ask("peak", seconds=PEAK_SECONDS)["gflops"])
+        gflops = higher(gflops, peak.ask("peak", seconds=PEAK_SECONDS)["gflops"])
         for worker in workers:
             if runs[worker.name].wants_more(options.rounds):
                 runs[worker.name].add(worker.time(options.seconds))
     return runs, gflops
+
+
+def higher(peak: Any, other: Any) -> Any:
+    """Return the higher of two peaks, each a number or one for each precision; the first may be None."""
+    if isinstance(other, dict):
+        return {name: max((peak or {}).get(name, 0.0), value) for name, value in other.items()}
+    return max(peak or 0.0, other)
 
 
 def run(options: argparse.Namespace) -> int:

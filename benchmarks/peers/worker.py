@@ -3,7 +3,7 @@
 {"op": "prepare", "shape", "quantity", "reference"} -> {"errors": {array: relative error}}
 {"op": "time", "seconds"} -> {"best", "median" (seconds a call), "calls", "idle" (CPU share while it waited)}
 Both take a "cell" for the engines of cell_engines.py, which keep the task of each.
-{"op": "peak", "seconds"} -> {"gflops"}
+{"op": "peak", "seconds"} -> {"gflops"}, of gpu_engines.py by precision
 """
 
 import gc
@@ -31,6 +31,8 @@ class Task(NamedTuple):
     run: Callable[[], Any]  # what the clock sees
     arrays: Callable[[Any], dict[str, np.ndarray]]  # run's result by the reference's names, batch-first
     reset: Callable[[], None] = lambda: None  # before each run, outside of the clock
+    wait: Callable[[], None] = lambda: None  # for what runs have begun, within the clock
+    together: float = 0.0  # seconds of runs that are begun one after the other and waited for once
 
 
 class Numlstm:
@@ -62,6 +64,7 @@ class Numlstm:
         layer = numlstm.LSTM(given.W_hh.shape[1], return_sequences=True, input_shape=given.x.shape[1:])
         model = numlstm.Sequential([layer], dtype=given.x.dtype)
         layer.set_weights([given.W_ih.T, given.W_hh.T, given.b])
+        x, wanted = self._place(model, given.x, given.dy)
         optimizer = numlstm.optimizers.SGD(given.dy.size / 2)
         trainer = numlstm.Trainer(model, optimizer, "mse")
 
@@ -69,11 +72,16 @@ class Numlstm:
             optimizer.learning_rate = 0.0
             return dict(zip(("W_ih", "W_hh", "b"), (array.T for array in layer.get_weights()), strict=True))
 
-        return Task(lambda: trainer.step(given.x, given.dy), weights)
+        return Task(lambda: trainer.step(x, wanted), weights)
+
+    def _place(self, model: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
+        """Bring a model and its data to where the engine runs."""
+        return arrays
 
 
 class Torch:
     packages = ("torch",)
+    device, dtype = "cpu", "float32"
 
     def __init__(self, threads: int) -> None:
         import torch
@@ -87,7 +95,10 @@ class Torch:
         with torch.no_grad():
             for name, value in zip(_TORCH_NAMES, (*given.weights, np.zeros_like(given.b)), strict=True):
                 getattr(layer, name).copy_(torch.from_numpy(value))
-        return layer
+        return layer.to(self.device, getattr(torch, self.dtype))
+
+    def _tensors(self, *arrays: np.ndarray):
+        return (self._torch.from_numpy(array).to(self.device, getattr(self._torch, self.dtype)) for array in arrays)
 
     def _run(self, layer, x, lengths):
         if lengths is None:
@@ -97,18 +108,18 @@ class Torch:
         return rnn.pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=x.shape[1])[0]
 
     def forward(self, given: Problem) -> Task:
-        layer, x = self._layer(given), self._torch.from_numpy(given.x)
+        layer, (x,) = self._layer(given), self._tensors(given.x)
 
         def run():
             with self._torch.no_grad():
                 return self._run(layer, x, given.lengths)
 
-        return Task(run, lambda y: {"y": y.numpy()})
+        return Task(run, lambda y: {"y": _host(y)})
 
     def forward_backward(self, given: Problem) -> Task:
-        torch = self._torch
         layer = self._layer(given)
-        x, dy = torch.from_numpy(given.x).requires_grad_(), torch.from_numpy(given.dy)
+        x, dy = self._tensors(given.x, given.dy)
+        x.requires_grad_()
         leaves = {"x": x, **{name: getattr(layer, long) for name, long in zip(_GRADIENTS[1:], _TORCH_NAMES, strict=False)}}
 
         def run():
@@ -120,7 +131,30 @@ class Torch:
             x.grad = None
             layer.zero_grad(set_to_none=True)
 
-        return Task(run, lambda y: {"y": y.detach().numpy(), **{k: v.grad.numpy() for k, v in leaves.items()}}, reset)
+        return Task(run, lambda y: {"y": _host(y), **{k: _host(v.grad) for k, v in leaves.items()}}, reset)
+
+    def training_step(self, given: Problem) -> Task:
+        """As numlstm's; its loss comes back too."""
+        layer, (x, wanted) = self._layer(given), self._tensors(given.x, given.dy)
+        optimizer = self._torch.optim.SGD(layer.parameters(), given.dy.size / 2)
+        loss_of = self._torch.nn.MSELoss()
+
+        def run():
+            optimizer.zero_grad()
+            loss = loss_of(layer(x)[0], wanted)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        def weights(_):
+            optimizer.param_groups[0]["lr"] = 0.0
+            return {k: _host(getattr(layer, name)) for k, name in zip(_GRADIENTS[1:], _TORCH_NAMES, strict=False)}
+
+        return Task(run, weights)
+
+
+def _host(tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
 
 
 class OnnxRuntime:
@@ -169,42 +203,44 @@ class OnnxRuntime:
 _GRADIENTS = ("x", "W_ih", "W_hh", "b")
 _TORCH_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 ENGINES = {"numlstm": Numlstm, "torch": Torch, "onnxruntime": OnnxRuntime}
+_PEAKS = {"peak": "peak", "gpu peak": "gpu_engines"}
 
 
-def _time_call(task: Task) -> float:
+def time_call(task: Task, calls: int = 1) -> float:
+    """Return the seconds of a call, of several that are waited for once."""
     task.reset()
     start = time.perf_counter()
-    kept = task.run()  # held past the clock: freeing it is not timed
+    for _ in range(calls):
+        kept = task.run()  # the last one is held past the clock: freeing it is not timed
+    task.wait()
     stop = time.perf_counter()
     del kept
-    return stop - start
+    return (stop - start) / calls
 
 
 def time_calls(task: Task, seconds: float) -> dict[str, float]:
-    """Time single calls for so long, after some that wake the threads and fill the caches and are not counted."""
+    """Time calls for so long, after some that wake the threads and fill the caches and are not counted."""
     warm = time.perf_counter() + WARM_SECONDS
-    _time_call(task)
+    once = time_call(task)
     while time.perf_counter() < warm:
-        _time_call(task)
+        once = min(once, time_call(task))
+    calls = max(1, round(task.together / once))
     times: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < FEWEST_CALLS:
-        times.append(_time_call(task))
-    return {"best": min(times), "median": statistics.median(times), "calls": len(times)}
+        times.append(time_call(task, calls))
+    return {"best": min(times), "median": statistics.median(times), "calls": calls * len(times)}
 
 
 class Server:
     """Holds the engine and its current task between requests."""
 
     def __init__(self, engine: str, threads: int) -> None:
-        if engine == "peak":
-            from peak import Peak
-
-            self.files, self._peak = {}, Peak(threads)
+        if engine in _PEAKS:
+            self.files, self._peak = {}, importlib.import_module(_PEAKS[engine]).Peak(threads)
             return
-        engines = ENGINES
-        if engine not in engines:
-            from cell_engines import ENGINES as engines
+        others = (importlib.import_module(name).ENGINES for name in ("gpu_engines", "cell_engines"))
+        engines = ENGINES if engine in ENGINES else next(found for found in others if engine in found)
         self._engine, self._tasks = engines[engine](threads), {}
         self.files = {name: importlib.import_module(name).__file__ for name in self._engine.packages}
 

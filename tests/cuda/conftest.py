@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples"))
 
 import devices
 
+from numlstm.backend import cuda
 from numlstm.backend.cuda.availability import missing
 
 
@@ -34,6 +35,17 @@ def device(request):
     if missing():
         pytest.skip(f"no GPU: {missing()}")
     return _device(devices.Gpu)
+
+
+@pytest.fixture
+def gpu(simulated, monkeypatch):
+    """Let models find the simulator as their GPU, and return its memory."""
+    tile = simulated.recurrent.Tile(4, 2, 2, 4)
+    modules = simulated.memory, simulated.operations, simulated.recurrent
+    monkeypatch.setattr(cuda, "open_device", lambda stream=None: cuda.Cuda(cuda.stream_address(stream), tile))
+    monkeypatch.setattr("numlstm.devices.choose", lambda device: device)
+    monkeypatch.setattr("numlstm.backend.cuda.device.kernels", lambda: modules)
+    return simulated.memory
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -41,17 +41,6 @@ def anywhere(request):
         pytest.skip(f"no GPU: {missing()}")
 
 
-@pytest.fixture
-def gpu(simulated, monkeypatch):
-    """Let models find the simulator as their GPU, and return its memory."""
-    tile = simulated.recurrent.Tile(4, 2, 2, 4)
-    modules = simulated.memory, simulated.operations, simulated.recurrent
-    monkeypatch.setattr(cuda, "open_device", lambda stream=None: cuda.Cuda(cuda.stream_address(stream), tile))
-    monkeypatch.setattr("numlstm.devices.choose", lambda device: device)
-    monkeypatch.setattr("numlstm.backend.cuda.device.kernels", lambda: modules)
-    return simulated.memory
-
-
 def close(got, want, tolerance=3e-5):
     assert got.shape == want.shape and got.dtype == want.dtype
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
