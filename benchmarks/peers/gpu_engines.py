@@ -44,7 +44,6 @@ class Numlstm(worker.Numlstm):
     def __init__(self, threads: int, chosen: Chosen) -> None:
         from numlstm.backend.cuda import open_device
 
-        super().__init__(threads)
         self._chosen, self._device = chosen, open_device()
         self._choose(self._device)
 
