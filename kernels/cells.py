@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic, overload, register_jitable
 
-from .compiling import source_hash, stamped_name
+from .compiling import jit, source_hash, stamped_name
 from .elementary import exp, hard_sigmoid, hard_sigmoid_slope, log_sigmoid, positive, relu, sigmoid, tanh
 from .masks import where
 from .options import limited, within
@@ -44,6 +44,7 @@ class _Parameters(NamedTuple):
     b : (slots, H')  bias; p : (peepholes, H'); padding holds zeros
     options : options.Options, or None
     second : (panels, H, V)  weights of the second product (layout.pack_rows), or None for a cell without
+    norm : norm.Work, or None
     """
 
     x: Any
@@ -52,6 +53,7 @@ class _Parameters(NamedTuple):
     p: Any
     options: Any = None
     second: Any = None
+    norm: Any = None
 
 
 class Cell(_Parameters):
@@ -68,6 +70,7 @@ class Cell(_Parameters):
     state_names : (states,)
     kept : (slots,)  names of the gates that stand in the slots behind a forward pass, "" for what else there is
     stamp : of parameters for users' code: by which kernels they were made
+    base : of a cell whose products are normalised, the cell without, whose slots are the first ones (norm.py); or None
     """
 
     __slots__ = ()
@@ -83,6 +86,7 @@ class Cell(_Parameters):
     state_names: ClassVar[tuple[str, ...]]
     kept: ClassVar[tuple[str, ...]]
     stamp: ClassVar[str] = ""
+    base: ClassVar[Any] = None
     forward: ClassVar[Any]  # (cell, at, z, states) -> (kept, new states, h), for the units from `at` on
     backward: ClassVar[Any]  # (cell, at, kept, states before, after, dh, dstates) -> (dz, dstates before)
     # Of a cell with a second product, what comes before it, and its adjoint. What the two parts return are the first of the
@@ -425,8 +429,44 @@ def _slstm(forget_gate: str, activation: str, recurrent_activation: str) -> dict
     return {**counts, **names, "forward": forward, "backward": backward}
 
 
+def normalised(base: type[Cell]) -> dict[str, Any]:
+    """Return what is to be known of a cell whose products are normalised, from the one without.
+
+    Behind its slots there are some for the product with x and some for that with h. The rows of b that belong to these are
+    their gains, behind all biases: those of x by blocks of W_ih, then those of h by blocks of W_hh.
+    """
+    (x_first, x_count), (h_first, h_count) = base.x_slots, base.h_slots
+    x, h, b = base.rows
+    x, h = x[x_first : x_first + x_count], h[h_first : h_first + h_count]
+    biases = b.max() + 1
+    none_of_cell, none_of_x, none_of_h = ([-1] * count for count in (base.slots, x_count, h_count))
+    rows = [*none_of_cell, *x, *none_of_h], [*none_of_cell, *none_of_x, *h], [*b, *(biases + x), *(biases + x_count + h)]
+    same = ("states", "seen", "peepholes", "h_is_state", "state_names", "forward", "backward")
+    return {
+        **{name: getattr(base, name) for name in same},
+        "base": base,
+        "slots": base.slots + x_count + h_count,
+        "x_slots": (base.slots, x_count),
+        "h_slots": (base.slots + x_count, h_count),
+        "rows": np.array(rows),
+        "kept": (*base.kept, *[""] * (x_count + h_count)),
+    }
+
+
+def _normalised_by_name(*words: Any) -> dict[str, Any]:
+    base = cell_type("_of_".join(map(str, words)))
+    return normalised(base) if hasattr(base, "forward") else {}
+
+
 # A user's own cell is made by define_own; a process that has not made it reads its name in files, without its functions.
-_KINDS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn, "SLSTM": _slstm, "Own": lambda digest: {}}
+_KINDS = {
+    "LSTM": _lstm,
+    "GRU": _gru,
+    "RNN": _rnn,
+    "SLSTM": _slstm,
+    "Own": lambda digest: {},
+    "Normed": _normalised_by_name,
+}
 
 
 @functools.cache
@@ -477,7 +517,11 @@ def __getattr__(name: str) -> type[Cell]:
 
 
 class Places(NamedTuple):
-    """Constants of a cell; `spread` is how many vectors of hidden units there are in a panel of weights."""
+    """Constants of a cell.
+
+    spread : how many vectors of hidden units there are in a panel of weights
+    meets : how often the members of a team meet in a step
+    """
 
     x_first: Any
     x_count: Any
@@ -487,16 +531,30 @@ class Places(NamedTuple):
     states: Any
     spread: Any
     seen: Any
+    meets: Any
 
 
 def spread_of(cell: type[Cell]) -> int:
     """Return how many vectors of units one panel holds: with a single gate four, so that the tile is as wide as ever."""
-    return 4 if cell.slots == 1 else 1
+    return 4 if own_slots(cell) == 1 else 1
+
+
+def own_slots(cell: type[Cell]) -> int:
+    """Return how many slots the functions of a cell see, the first ones."""
+    return int((cell.base or cell).slots)
 
 
 def places(cell):
     """Return the cell's Places."""
     raise NotImplementedError("compiled code only")
+
+
+@jit
+def panel(cell, p, units, width):
+    """Return the first unit of panel `p`, how many vectors of units it holds, and how far its gates' vectors are apart."""
+    spread = places(cell).spread
+    j = p * spread * width
+    return j, min(spread, (units - j) // width), units if spread == 1 else width
 
 
 def cell_forward(cell, at, z, states):
@@ -535,7 +593,8 @@ def _places(cell):
     kind = type_of(cell)
     (x_first, x_count), (h_first, h_count) = kind.x_slots, kind.h_slots
     slots, states, spread, seen = kind.slots, kind.states, spread_of(kind), kind.seen
-    return lambda cell: Places(x_first, x_count, h_first, h_count, slots, states, spread, seen)
+    meets = 1 if kind.base is None else 2
+    return lambda cell: Places(x_first, x_count, h_first, h_count, slots, states, spread, seen, meets)
 
 
 @overload(cell_forward)
@@ -571,10 +630,10 @@ def _choose_first_backward(cell, at, z, before, after, du, dstates):
     return getattr(type_of(cell), "first_backward", None)
 
 
-def _loader(count, doc):
+def _loader(name, count, doc):
     def typed(typingctx, cell, array, at, step):
         kind = vec_of(array.dtype)
-        tuple_type = types.UniTuple(kind, getattr(type_of(cell), count))
+        tuple_type = types.UniTuple(kind, count(type_of(cell)))
 
         def emit(context, builder, sig, args):
             _, array, at, step = args
@@ -585,12 +644,18 @@ def _loader(count, doc):
 
         return signature(tuple_type, cell, array, types.intp, types.intp), emit
 
-    typed.__name__, typed.__doc__ = f"load_{count}", doc
+    typed.__name__, typed.__doc__ = name, doc
     return intrinsic(typed)
 
 
-load_slots = _loader("slots", "Return the cell's slots, vectors that begin `step` elements apart from `at` on.")
-load_states = _loader("states", "Return the cell's states, vectors that begin `step` elements apart from `at` on.")
+load_slots = _loader(
+    "load_slots", own_slots, "Return the cell's own slots, vectors that begin `step` elements apart from `at` on."
+)
+load_states = _loader(
+    "load_states",
+    lambda cell: cell.states,
+    "Return the cell's states, vectors that begin `step` elements apart from `at` on.",
+)
 
 
 @intrinsic

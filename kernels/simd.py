@@ -228,6 +228,35 @@ def _chooser(name, relation, doc):
     return intrinsic(typed)
 
 
+@intrinsic
+def first_lanes(typingctx, value, count):
+    """Return a vector with zero in the lanes past the first `count`."""
+    if not isinstance(value, Vec):
+        return None
+
+    def emit(context, builder, sig, args):
+        return builder.select(_first_lanes(builder, value, args[1]), args[0], ir.Constant(value.ir_type, None))
+
+    return signature(value, value, types.intp), emit
+
+
+@intrinsic
+def lane_sum(typingctx, value):
+    """Return the sum of all lanes, in every lane: of pairs, of pairs of these, and so on."""
+    if not isinstance(value, Vec):
+        return None
+
+    def emit(context, builder, sig, args):
+        total, apart, count = args[0], 1, value.lanes
+        while apart < count:
+            order = ir.Constant(ir.VectorType(ir.IntType(32), count), [lane ^ apart for lane in range(count)])
+            total = builder.fadd(total, builder.shuffle_vector(total, ir.Constant(value.ir_type, ir.Undefined), order))
+            apart *= 2
+        return total
+
+    return signature(value, value), emit
+
+
 maximum = _chooser("maximum", "<", "Return the greater of two vectors' lanes, `a` where either is a NaN.")
 minimum = _chooser("minimum", ">", "Return the lesser of two vectors' lanes, `a` where either is a NaN.")
 
@@ -385,12 +414,16 @@ def _is_whole(builder, count, kind):
     return builder.icmp_signed(">=", count, int_constant(kind.lanes))
 
 
+def _first_lanes(builder, kind, count):
+    """Return which lanes are among the first `count`."""
+    numbers = ir.Constant(ir.VectorType(INT, kind.lanes), list(range(kind.lanes)))
+    return builder.icmp_signed("<", numbers, splat_value(builder, count, numbers.type))
+
+
 def _masked(builder, action, pointer, kind, count, value):
     """Load the first `count` lanes, and those of `value` for the others, or store the first lanes of `value`."""
     vector, flags = kind.ir_type, ir.VectorType(ir.IntType(1), kind.lanes)
-    numbers = ir.Constant(ir.VectorType(INT, kind.lanes), list(range(kind.lanes)))
-    mask = builder.icmp_signed("<", numbers, splat_value(builder, count, numbers.type))
-    place = builder.bitcast(pointer, vector.as_pointer())
+    mask, place = _first_lanes(builder, kind, count), builder.bitcast(pointer, vector.as_pointer())
     name = f"llvm.masked.{action}.v{kind.lanes}f{kind.scalar.bitwidth}.p0"
     align = ir.IntType(32)(kind.scalar.bitwidth // 8)
     if action == "load":

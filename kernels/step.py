@@ -5,21 +5,29 @@ over the inputs, then over the states, until the cell is applied to them. The su
 the same bits.
 """
 
+from llvmlite import ir
 from numba import typeof, types
+from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import overload
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic, overload
 
 from .cells import cell_first, cell_forward, load_slots, places, show, spread_of, store_all, type_of
 from .compiling import OPTIONS, entry, jit, source_hash
+from .norm import numbers_of_step, row_moments, sums_of_units, unit_moments
 from .options import settled_h_one, settled_states_one
 from .row import add_products, add_row, load_four
 from .simd import (
     copy,
+    element_pointer,
+    int_constant,
     is_float_array,
     lanes,
     load_first,
     pointer,
     store_first,
+    store_vector,
+    vec_of,
 )
 
 INLINE = {**OPTIONS, "_nrt": False, "forceinline": True}
@@ -87,6 +95,18 @@ def _choose_recurrent(params, state, x, y):
     cell, dtype = type_of(params), params[2].dtype
     check_array("x", x, dtype, written=False)
     check_array("y", y, dtype)
+    if cell.base is None:
+        _check_state(cell, state, dtype)
+        return _two_products if cell.second_product else _step_with_room if cell.seen else _step
+    if not isinstance(state, types.BaseNamedTuple) or state.fields != ("states", "products"):
+        raise TypingError(f"state must be what came with params, a namedtuple of states and products, not {state}")
+    _check_state(cell, state[0], dtype)
+    check_array("state.products", state[1], dtype)
+    return _normed_step
+
+
+def _check_state(cell, state, dtype):
+    """Refuse, by a TypingError, the type of a state that the cell does not have."""
     two = bool(cell.second_product)
     count = cell.states + (not cell.h_is_state) + (cell.seen > 0) + two
     if not isinstance(state, types.BaseNamedTuple) or len(state) != count or state.fields[0] != "h":
@@ -97,9 +117,6 @@ def _choose_recurrent(params, state, x, y):
                 check_array(f"state.work.{part}", of_work, dtype)
         else:
             check_array(f"state.{name}", array, dtype)
-    if two:
-        return _two_products
-    return _step_with_room if cell.seen else _step
 
 
 def _step(params, state, x, y):
@@ -112,6 +129,13 @@ def _step_with_room(params, state, x, y):
     if state.room.shape[0] != places(params).seen * y.shape[0]:
         raise ValueError("state.room must have as many elements as the states that the products see beside h")
     cell_step(params, state.h, state[1:-1], state.room, x, y)
+
+
+def _normed_step(params, state, x, y):
+    _check_sizes(params, state.states, x, y)
+    if state.products.shape[0] != numbers_of_step(params.b.shape[0], params.b.shape[1]):
+        raise ValueError("state.products must have the size that came with params")
+    normed_step(params, state.states.h, state.states[1:], x, y, state.products)
 
 
 @jit
@@ -162,6 +186,61 @@ def cell_step(cell, h, own, room, x, y):
     if room is not None:
         for k in range(places(cell).seen):
             copy(pointer(room, k * y.shape[0]), pointer(own[1 + k], 0), y.shape[0])
+
+
+@jit
+def normed_step(cell, h, own, x, y, products):
+    """Bring the states of one sequence one step on, of a cell whose products are normalised (norm.py): see cell_step.
+
+    products : (norm.numbers_of_step,)  overwritten; nothing older is read
+    """
+    width, to, units = lanes(y), places(cell), cell.b.shape[1]
+    wide, moments = to.spread * width, to.slots * units
+    for p in range(cell.h.shape[0]):
+        at, vectors = p * wide, min(to.spread, units // width - p * to.spread)
+        _store_products(cell, add_products(cell, (_zeros(cell, y),), x, h, own, p)[0], products, at, units, vectors)
+        for unit in range(at, at + vectors * width, width):
+            unit_moments(cell, products, unit, units, products, moments + unit)
+    hidden = y.shape[0]
+    of_x = row_moments(products, moments, units, hidden, to.x_count)
+    of_h = row_moments(products, moments + 2 * units, units, hidden, to.h_count)
+    for unit in range(0, units, width):
+        sums_of_units(cell, products, unit, units, unit, of_x, of_h, False)
+        _apply(cell, load_slots(cell, products, unit, units), own, None, y, h, unit, True)
+
+
+@intrinsic
+def _zeros(typingctx, cell, like):
+    """Return zeros for all slots of a panel."""
+    of_cell = type_of(cell)
+    kind = types.UniTuple(vec_of(like.dtype), of_cell.slots * spread_of(of_cell))
+
+    def emit(context, builder, sig, args):
+        zero = ir.Constant(kind.dtype.ir_type, None)
+        return context.make_tuple(builder, kind, [zero] * kind.count)
+
+    return signature(kind, cell, like), emit
+
+
+@intrinsic
+def _store_products(typingctx, cell, sums, array, at, units, vectors):
+    """Store the slots of both products of a panel, `units` elements apart; of each the first `vectors` vectors."""
+    of_cell = type_of(cell)
+    spread, first = spread_of(of_cell), of_cell.x_slots[0]
+
+    def emit(context, builder, sig, args):
+        _, sums, array, at, units, vectors = args
+        held = cgutils.unpack_tuple(builder, sums)
+        for v in range(spread):
+            with builder.if_then(builder.icmp_signed("<", int_constant(v), vectors)):
+                for slot in range(first, of_cell.slots):
+                    vector = held[slot * spread + v]
+                    offset = builder.add(at, builder.mul(units, int_constant(slot)))
+                    offset = builder.add(offset, int_constant(v * vector.type.count))
+                    store_vector(builder, element_pointer(context, builder, sig.args[2], array, offset), vector)
+        return context.get_dummy_value()
+
+    return signature(types.void, cell, sums, array, types.intp, types.intp, types.intp), emit
 
 
 def _biases(cell, at):

@@ -10,8 +10,9 @@ own on. So a sequence can be taken in pieces, for each of which what a backward 
 
 from typing import Any, NamedTuple
 
-from .cells import cell_forward, load_slots, load_states, places, store_all
+from .cells import cell_forward, load_slots, load_states, panel, places, store_all
 from .compiling import jit
+from .norm import gradients_of_products, sums_of_products
 from .options import arrived
 from .products import packed_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
@@ -78,7 +79,7 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
     start, stop = (0, x.shape[0]) if team.size > 0 else rows_of_part(ragged, start, stop)
     if start == stop:
         return
-    p0, p1 = _share(cell.h.shape[0], members, rank)
+    (p0, p1), meets = _share(cell.h.shape[0], members, rank), places(cell).meets
     least = 1 if ragged.shape[1] == 0 else ROWS  # rows lie anywhere: tiles run along time alone
     block = block_steps(stop - start, z.shape[2] * z.shape[3], least) if keep else z.shape[1]
     end, rows = end_of(ragged, window, start), stop
@@ -86,15 +87,16 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
         t1 = min(end, t0 + block)
         first = window.start if keep else t0  # the step that slot 0 of z holds
         rows = rows_at(ragged, t0, start, rows)
-        _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, rows, p0, p1)
+        _project_inputs(tile, window, ragged, cell, cell.norm, x, z, first, t0, t1, start, rows, p0, p1)
         for t in range(t0, t1):
             rows = rows_at(ragged, t, start, rows)
             done, slot = t - window.start, t - first
+            options, norm, share = cell.options, cell.norm, (start, rows, p0, p1)
             _forward_step(
-                recurrent, window, ragged, cell, cell.options, x, h0, h, y, c, z, u, slot, keep, t, start, rows, p0, p1
+                recurrent, team, members, window, ragged, cell, options, norm, x, h0, h, y, c, z, u, slot, keep, t, *share
             )
             if u is None:
-                meet(team, members, done + 1)
+                meet(team, members, (done + 1) * meets)
             else:
                 meet(team, members, 2 * done + 1)
                 q0, q1 = _share(cell.second.shape[0], members, rank)
@@ -105,27 +107,22 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
 
 
 @jit
-def _panel(cell, p, units, width):
-    """Return the first unit of panel `p`, how many vectors of units it holds, and how far its gates' vectors are apart."""
-    spread = places(cell).spread
-    j = p * spread * width
-    return j, min(spread, (units - j) // width), units if spread == 1 else width
+def _project_inputs(tile, window, ragged, cell, norm, x, z, first, t0, t1, start, stop, p0, p1):
+    """Begin z with ``x W + b``, panels p0 to p1 of steps t0 to t1; tiles run along the longer of time and batch.
 
-
-@jit
-def _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, stop, p0, p1):
-    """Begin z with ``x W + b``, panels p0 to p1 of steps t0 to t1; tiles run along the longer of time and batch."""
+    With `norm`, the product alone is written, to its slots.
+    """
     width, to = lanes(x), places(cell)
     steps, inputs = x.shape[1], x.shape[2]
     units = z.shape[3]
     z_step, z_row = to.slots * units, z.shape[1] * to.slots * units
     for p in range(p0, p1):
-        j, some, apart = _panel(cell, p, units, width)
+        j, some, apart = panel(cell, p, units, width)
         for gate in range(0, to.x_count, VECTORS):  # a tile takes so many
             vectors = min(VECTORS, to.x_count - gate) * some
             at = (to.x_first + gate) * units + j
             right = Right(pointer(cell.x, p * inputs * cell.x.shape[2] + gate * width), cell.x.shape[2], 0)
-            init = Out(pointer(cell.b, at), 0, apart)
+            init = Out(pointer(cell.b, at) if norm is None else constant_row(z, 0), 0, apart if norm is None else width)
             if ragged.shape[1] > 0 or t1 - t0 >= stop - start:
                 for n in range(start, stop):
                     count = min(t1, end_of(ragged, window, n)) - t0
@@ -137,16 +134,19 @@ def _project_inputs(tile, window, ragged, cell, x, z, first, t0, t1, start, stop
                     out = Out(pointer(z, start * z_row + (t - first) * z_step + at), z_row, apart)
                     left = Left(pointer(x, (start * steps + t) * inputs), steps * inputs, 1, 0)
                     panel_product(tile, stop - start, vectors, out, init, left, right, inputs, 1)
-        for slot in range(to.slots):
-            if slot < to.x_first or slot >= to.x_first + to.x_count:  # of the bias alone
-                bias = load(cell.b, slot * units + j)
-                for n in range(start, stop):
-                    for t in range(t0, min(t1, end_of(ragged, window, n))):
-                        store(z, n * z_row + (t - first) * z_step + slot * units + j, bias)
+        if norm is None:
+            for slot in range(to.slots):
+                if slot < to.x_first or slot >= to.x_first + to.x_count:  # of the bias alone
+                    bias = load(cell.b, slot * units + j)
+                    for n in range(start, stop):
+                        for t in range(t0, min(t1, end_of(ragged, window, n))):
+                            store(z, n * z_row + (t - first) * z_step + slot * units + j, bias)
 
 
 @jit
-def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, u, slot, keep, t, start, stop, p0, p1):
+def _forward_step(
+    recurrent, team, members, window, ragged, cell, options, norm, x, h0, h, y, c, z, u, slot, keep, t, start, stop, p0, p1
+):
     """Add the recurrent product to panels p0 to p1 of step `t` of z and apply the cell, a vector of units at a time.
 
     Of a cell with a second product, whose u it writes, that is the first part.
@@ -163,9 +163,12 @@ def _forward_step(recurrent, window, ragged, cell, options, x, h0, h, y, c, z, u
     else:
         left = Left(pointer(y, start * y_row + y_at - hidden), y_row, 1, 0)
     whole = p0 + max(0, min(p1, units // (to.spread * width)) - p0) // 2 * 2 if stop - start == 1 else p0
+    if norm is not None:
+        part = start, stop, p0, p1, whole
+        sums_of_products(recurrent, team, members, cell, norm, left, z, t - window.start, slot, keep, *part)
     for p in range(p0, p1):
-        j, some, apart = _panel(cell, p, units, width)
-        if p >= whole or (p - p0) % 2 == 0:
+        j, some, apart = panel(cell, p, units, width)
+        if norm is None and (p >= whole or (p - p0) % 2 == 0):
             second = to.spread * width, to.spread * width, k_end * cell.h.shape[2] * (p < whole)
             for gate in range(0, to.h_count, VECTORS):
                 vectors = min(VECTORS, to.h_count - gate) * some
@@ -223,15 +226,15 @@ def recompute_part(tile, window, ragged, cell, x, h0, y, c, z, p0, p1):
 
     Without a step that waits for the one before, the products run along time as well as the batch. Arguments are those of
     forward_part with `keep`, except that y is read, and h0 with rows by length; c and z get the same bits. For cells without
-    options, of which the products see nothing but h.
+    options and normalisation, of which the products see nothing but h.
     """
     rows, first, hidden, to = rows_at(ragged, window.start, 0, x.shape[0]), window.start, y.shape[2], places(cell)
     width, units, steps = lanes(y), z.shape[3], window.stop - window.start
     z_step, z_row, y_row = to.slots * units, z.shape[1] * to.slots * units, y.shape[1] * hidden
     y_at, c_step = (first - window.y_start) * hidden, to.states * units
-    _project_inputs(tile, window, ragged, cell, x, z, first, first, window.stop, 0, rows, p0, p1)
+    _project_inputs(tile, window, ragged, cell, None, x, z, first, first, window.stop, 0, rows, p0, p1)
     for p in range(p0, p1):
-        j, some, apart = _panel(cell, p, units, width)
+        j, some, apart = panel(cell, p, units, width)
         for gate in range(0, to.h_count, VECTORS):
             vectors, at = min(VECTORS, to.h_count - gate) * some, (to.h_first + gate) * units + j
             right = Right(pointer(cell.h, p * hidden * cell.h.shape[2] + gate * width), cell.h.shape[2], 0)
@@ -270,7 +273,8 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, second, dy, d
     dh : (N, H'), dc : (N, states, H'), with options a slot more  gradients of the states after the window, zero in the
         padding and in that slot; overwritten with those before it
     c : (N, S+1, states, H'), as forward_part left it
-    z : (N, S, slots, H')  what the cell kept; overwritten with the gradients of the pre-activations
+    z : (N, S, slots, H')  what the cell kept; overwritten with the gradients of the pre-activations, and of both products
+        where these are normalised
     dx : (N, T, I)  written in the window; with I = 0 the inputs' gradient is left out
     """
     rank, members = join(team, threads)
@@ -279,7 +283,7 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, second, dy, d
     start, stop = (0, z.shape[0]) if team.size > 0 else rows_of_part(ragged, start, stop)
     if start == stop:
         return
-    q0, q1 = _share(u.shape[0] // (1 + places(cell).seen), members, rank)
+    (q0, q1), meets = _share(u.shape[0] // (1 + places(cell).seen), members, rank), places(cell).meets
     least = 1 if ragged.shape[1] == 0 else ROWS  # rows lie anywhere: tiles run along time alone
     block = block_steps(stop - start, z.shape[2] * z.shape[3], least)
     end = end_of(ragged, window, start)
@@ -288,9 +292,12 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, second, dy, d
         t0 = max(window.start, t1 - block)
         for t in range(t1 - 1, t0 - 1, -1):
             later, rows = rows, rows_at(ragged, t, start, stop)
-            _backward_step(tile, window, ragged, cell, cell.options, u, dy, dh, dc, c, z, dx, t, start, rows, later, q0, q1)
+            place = t, end, start, rows, later, q0, q1
+            _backward_step(
+                tile, team, members, window, ragged, cell, cell.options, cell.norm, u, dy, dh, dc, c, z, dx, *place
+            )
             if second is None:
-                meet(team, members, end - t)
+                meet(team, members, (end - t) * meets)
             else:
                 meet(team, members, 2 * (end - t) - 1)
                 s0, s1 = _share(second.shape[0], members, rank)
@@ -332,10 +339,13 @@ def _recurrent_products(tile, ragged, cell, options, u, dh, dc, z, q0, q1, slot,
 
 
 @jit
-def _backward_step(tile, window, ragged, cell, options, u, dy, dh, dc, c, z, dx, t, start, stop, later, q0, q1):
+def _backward_step(
+    tile, team, members, window, ragged, cell, options, norm, u, dy, dh, dc, c, z, dx, t, end, start, stop, later, q0, q1
+):
     """Bring dh from step t + 1 to step t and apply the cell's adjoint, for panels q0 to q1 of hidden units.
 
-    Rows `start` to `later` take part in step t + 1, too; for the others dh is that of their last state.
+    Rows `start` to `later` take part in step t + 1, too; for the others dh is that of their last state. The first step, from
+    the `end` on, is end - 1.
     """
     width = lanes(z)
     if later > start:
@@ -346,6 +356,10 @@ def _backward_step(tile, window, ragged, cell, options, u, dy, dh, dc, c, z, dx,
             for v in range(vectors):
                 unit = (q * VECTORS + v) * width
                 backward_units(window, ragged, cell, options, dx.shape[1], dy, dh, dc, c, z, t, n, unit)
+    if norm is not None:
+        j0, j1 = q0 * VECTORS * width, min(q1 * VECTORS * width, z.shape[3])
+        place = end - 1 - t, t - window.start, dy.shape[2], start, stop, j0, j1
+        gradients_of_products(team, members, cell, norm, z, *place)
 
 
 @jit

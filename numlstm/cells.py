@@ -14,12 +14,18 @@ __all__ = ["VARIANTS", "CellSpec", "GRUSpec", "RNNSpec", "SLSTMSpec"]
 
 SQUASHERS = ("tanh", "relu", "linear", "sigmoid", "hard_sigmoid")
 GATES = ("sigmoid", "hard_sigmoid")
+NORMED = "Normed_of_"
+GAINS = "gain_ih", "gain_hh"
 
 
 class Spec:
-    """What all specs have. `name` is the engine's name of the cell: its kind and its fields."""
+    """What all specs have. `name` is the engine's name of the cell: its kind and its fields.
+
+    layer_norm : whether both products are normalised: `CellSpec` says how
+    """
 
     kind: ClassVar[str]
+    layer_norm: bool
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -43,14 +49,20 @@ class Spec:
         """Return the last axis of each state, for H hidden units and P outputs."""
         return outputs, *(hidden,) * (self.states - 1)
 
+    def with_gains(self, weights: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        """Return `weights`, with layer normalisation followed by the gains: one for each row of W_ih and of W_hh."""
+        gains = {gain: (weights[matrix][0], 1) for gain, matrix in zip(GAINS, ("W_ih", "W_hh"), strict=True)}
+        return {**weights, **gains} if self.layer_norm else weights
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a spec like this one."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
 
     @functools.cached_property
     def name(self) -> str:
-        words = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
-        return "_of_".join([self.kind, *(str(word).replace(" ", "_") for word in words)])
+        words = (getattr(self, each.name) for each in fields(self) if each.name != "layer_norm")  # type: ignore[arg-type]
+        plain = "_of_".join([self.kind, *(str(word).replace(" ", "_") for word in words)])
+        return NORMED + plain if self.layer_norm else plain
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,11 @@ class CellSpec(Spec):
         is our reading of "ltms", which came with one sentence: gate weights vary, adapting to time steps and inputs.
     projected : bool
         Whether h is W_p times what it was, (P, H) with P < H (Sak et al. 2014): y, h and what gates see of it are (P,).
+    layer_norm : bool
+        Layer normalisation (Ba, Kiros and Hinton 2016, equation 20): ``gain_ih n(W x) + gain_hh n(U h) + b`` instead of
+        ``W x + U h + b``. n takes the mean from all rows of a product together, of all gates, and divides by the square root
+        of their variance + 1e-5. c is not normalised, unlike in their equation 22: every step would wait for one more mean
+        over all units. Peepholes are added behind it. Not for projected cells.
     """
 
     input_gate: bool = True
@@ -97,11 +114,12 @@ class CellSpec(Spec):
     gate_recurrence: bool = False
     gate_sets: int = 1
     projected: bool = False
+    layer_norm: bool = False
 
     kind: ClassVar[str] = "LSTM"
 
     def __post_init__(self) -> None:
-        for name in ("input_gate", "output_gate", "peepholes", "gate_recurrence", "projected"):
+        for name in ("input_gate", "output_gate", "peepholes", "gate_recurrence", "projected", "layer_norm"):
             _validate.flag(name, getattr(self, name))
         _validate.choice("forget_gate", self.forget_gate, ("learned", "one", "coupled"))
         _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
@@ -127,6 +145,12 @@ class CellSpec(Spec):
                 "gate_sets=2 is for cells with an input, a forget and an output gate of their own, of which nothing says to "
                 "which set peepholes, gate_recurrence or cell_input='h only' would belong"
             )
+        if self.layer_norm and (self.gate_recurrence or self.gate_sets == 2):
+            raise ValueError(
+                "layer_norm=True normalises W x and U h: nobody has said what it means with gate_recurrence or gate_sets=2"
+            )
+        if self.layer_norm and self.projected:
+            raise ValueError("layer_norm=True and a projection do not go together yet: give one of them")
 
     @functools.cached_property
     def state_names(self) -> tuple[str, ...]:
@@ -142,7 +166,7 @@ class CellSpec(Spec):
             weights["R"] = (others, 2)
         if self.projected:
             weights["W_p"] = (0, 2)
-        return weights
+        return self.with_gains(weights)
 
 
 @dataclass(frozen=True)
@@ -154,40 +178,52 @@ class GRUSpec(Spec):
         was published: ``n = a(W x + b + U (r h))``, without b_hn. Then a step has two products, the second of which waits
         for the first.
     activation : of n, as CellSpec's input_activation; recurrent_activation : of r and z
+    layer_norm : as for CellSpec; b_hn comes after the gain
     """
 
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
     reset_after: bool = True
+    layer_norm: bool = False
 
     kind: ClassVar[str] = "GRU"
     state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __post_init__(self) -> None:
+        _validate.flag("layer_norm", self.layer_norm)
         _validate.choice("activation", self.activation, SQUASHERS)
         _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
         _validate.flag("reset_after", self.reset_after)
+        if self.layer_norm and not self.reset_after:
+            raise ValueError(
+                "layer_norm=True goes with reset_after=True: the second product of a step is not normalised yet"
+            )
 
     @functools.cached_property
     def weights(self) -> dict[str, tuple[int, int]]:
         weights = {"W_ih": (3, 2), "W_hh": (3, 2), "b": (3, 1)}
-        return {**weights, "b_hn": (1, 1)} if self.reset_after else weights
+        return self.with_gains({**weights, "b_hn": (1, 1)} if self.reset_after else weights)
 
 
 @dataclass(frozen=True)
 class RNNSpec(Spec):
     """A simple recurrent network (Elman 1990): ``h = a(W x + U h + b)``.
 
-    activation : as CellSpec's input_activation
+    activation : as CellSpec's input_activation; layer_norm : as for CellSpec
     """
 
     activation: str = "tanh"
+    layer_norm: bool = False
 
     kind: ClassVar[str] = "RNN"
     state_names: ClassVar[tuple[str, ...]] = ("h",)
-    weights: ClassVar[dict[str, tuple[int, int]]] = {"W_ih": (1, 2), "W_hh": (1, 2), "b": (1, 1)}
+
+    @functools.cached_property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        return self.with_gains({"W_ih": (1, 2), "W_hh": (1, 2), "b": (1, 1)})
 
     def __post_init__(self) -> None:
+        _validate.flag("layer_norm", self.layer_norm)
         _validate.choice("activation", self.activation, SQUASHERS)
 
 
@@ -203,17 +239,23 @@ class SLSTMSpec(Spec):
     losses of h and of what states say without their scale, c / n and log n + m; of the last m none is taken.
 
     forget_gate : "exp" or "sigmoid"; activation : of g, as CellSpec's input_activation; recurrent_activation : of o
+    layer_norm : as for CellSpec
     """
 
     forget_gate: str = "exp"
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
+    layer_norm: bool = False
 
     kind: ClassVar[str] = "SLSTM"
     state_names: ClassVar[tuple[str, ...]] = ("h", "c", "n", "m")
-    weights: ClassVar[dict[str, tuple[int, int]]] = {"W_ih": (4, 2), "W_hh": (4, 2), "b": (4, 1)}
+
+    @functools.cached_property
+    def weights(self) -> dict[str, tuple[int, int]]:
+        return self.with_gains({"W_ih": (4, 2), "W_hh": (4, 2), "b": (4, 1)})
 
     def __post_init__(self) -> None:
+        _validate.flag("layer_norm", self.layer_norm)
         _validate.choice("forget_gate", self.forget_gate, ("exp", "sigmoid"))
         _validate.choice("activation", self.activation, SQUASHERS)
         _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
@@ -321,9 +363,9 @@ def blocks(spec: CellSpec) -> str:
 
 
 def inside(spec: Spec, weights: Sequence[Array]) -> tuple[Array, ...]:
-    """Return a cell's weights as the engine takes them: W_ih, W_hh with all columns, all biases, peepholes; a projection."""
+    """Return a cell's weights as the engine takes them: W_ih, W_hh with all columns, biases and gains, peepholes, W_p."""
     named = dict(zip(spec.weights, weights, strict=True))
-    W_ih, W_hh, b = named["W_ih"], named["W_hh"], [each for name, each in named.items() if name.startswith("b")]
+    W_ih, W_hh, b = named["W_ih"], named["W_hh"], [each for name, each in named.items() if name.startswith(("b", "gain"))]
     if "R" in named:
         W_hh = np.empty(wide_shape(W_hh.shape), W_hh.dtype)
         widen(named["W_hh"], named["R"], W_hh)
@@ -334,13 +376,15 @@ def inside(spec: Spec, weights: Sequence[Array]) -> tuple[Array, ...]:
 def outside(spec: Spec, arrays: Sequence[Array]) -> tuple[Array, ...]:
     """Return what `inside` made of a cell's weights, or its gradients, as it came: views, of recurrent gates copies."""
     W_ih, W_hh, b, p, *W_p = arrays
-    if any(name.startswith("b_") for name in spec.weights):
-        return W_ih, W_hh, *np.split(b, [W_hh.shape[0]])
-    named = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, **dict(zip(["W_p"], W_p, strict=False))}
+    hidden, start = W_hh.shape[0] // spec.weights["W_hh"][0], 0
+    named = {"W_ih": W_ih, "W_hh": W_hh, "p": p, **dict(zip(["W_p"], W_p, strict=False))}
     if "R" in spec.weights:
-        hidden = W_hh.shape[0] // 4
         named |= {"W_hh": np.empty((4 * hidden, hidden), p.dtype), "R": np.empty((3 * hidden, 3 * hidden), p.dtype)}
         narrow(W_hh, named["W_hh"], named["R"])
+    for name, (count, _) in spec.weights.items():
+        if name not in named:
+            named[name] = b[start : start + count * hidden]
+            start += named[name].size
     return tuple([named[name] for name in spec.weights])
 
 

@@ -18,12 +18,14 @@ from .jitting import (
     FGRState,
     GRUState,
     LSTMState,
+    NormedState,
     Part,
     ProjectedState,
     RNNState,
     SequenceState,
     SLSTMState,
     Step,
+    numbers_of_products,
     zero_state,
 )
 
@@ -37,6 +39,7 @@ __all__ = [
     "LSTMOutput",
     "LSTMState",
     "LSTMWeights",
+    "NormedState",
     "PackedWeights",
     "ProjectedState",
     "RNNGradients",
@@ -236,7 +239,7 @@ def pack(
 
 def jit(
     weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
-) -> tuple[Step, Any, LSTMState | RNNState | GRUState | ProjectedState | SLSTMState | FGRState]:
+) -> tuple[Step, Any, LSTMState | RNNState | GRUState | ProjectedState | SLSTMState | FGRState | NormedState]:
     """Return ``(step, params, state)`` to run the layer a step at a time inside of ``@njit`` functions.
 
     ``step(params, state, x, y)`` brings one sequence one step on: x (I,) is read, y (H,) and the states are written, with
@@ -255,7 +258,8 @@ def jit(
         other processes. To keep them for longer, keep the weights.
     state : LSTMState, or RNNState for a GRU or simple RNN, GRUState for one with reset_after=False, ProjectedState,
         SLSTMState or FGRState
-        Zeros: h (H,), and what else the cell has. One for each sequence: ``state.copy()`` is another.
+        Zeros: h (H,), and what else the cell has. With layer normalisation a NormedState, which has that as its ``states``.
+        One for each sequence: ``state.copy()`` is another.
 
     Raises
     ------
@@ -267,8 +271,8 @@ def jit(
     packed = pack(weights, cell, compute_dtype)
     params = packed._packed.for_steps()
     spec = packed._spec
-    sizes = spec.state_sizes(packed.hidden, packed.outputs)
-    part = Part(params, packed.outputs, spec.state_names, sizes, backend.work_sizes(params))
+    sizes, products = spec.state_sizes(packed.hidden, packed.outputs), numbers_of_products(spec, packed.hidden, packed.dtype)
+    part = Part(params, packed.outputs, spec.state_names, sizes, backend.work_sizes(params), products)
     return backend.step, params, zero_state(part, packed.dtype)
 
 
@@ -371,7 +375,8 @@ def rnn(
         them. "gru": W_ih (3H, I),
         W_hh (3H, H), b (3H,), b_hn (H,), gates r, z, n. "rnn": W_ih (H, I), W_hh (H, H), b (H,). "slstm": as the LSTM.
         A projected cell's W_hh is (G H, P), and W_p (P, H) is the last; y and h are (.., P) then. A `numlstm.Cell`: as its
-        ``weights`` says, b_h last.
+        ``weights`` says, b_h last. With layer normalisation gain_ih and gain_hh follow, one number for each row of W_ih and
+        of W_hh.
     states : (h, c), (h,), (h, c, n, m) or (h, c, i, f, o), (N, H) each, optional
         Before the first step; zeros if left out, or for None among them.
     cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec`, `numlstm.RNNSpec`, `numlstm.SLSTMSpec` or `numlstm.Cell`

@@ -14,6 +14,7 @@ from . import _validate, devices
 from ._validate import Array
 
 if TYPE_CHECKING:
+    from .cells import Spec
     from .layers import Layer
     from .models import Sequential
 
@@ -105,6 +106,21 @@ class FGRState(NamedTuple):
         return copy.deepcopy(self)
 
 
+class NormedState(NamedTuple):
+    """State of one sequence for `step`, of a layer whose products are normalised.
+
+    states : LSTMState, RNNState or SLSTMState
+    products : a place for both products; a step overwrites it and reads nothing older
+    """
+
+    states: Any
+    products: Array
+
+    def copy(self) -> "NormedState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
 class ModelState(NamedTuple):
     """State of one sequence for `step`, of a model.
 
@@ -136,6 +152,7 @@ class Part(NamedTuple):
     params : its parameters, for a GPU with the code that it needs
     units : size of its output; states, sizes : names and sizes of the arrays of its state
     work : sizes of the arrays of work of a cell with two products, () for others
+    products : how many numbers its normalised products take
     """
 
     params: Any
@@ -143,10 +160,14 @@ class Part(NamedTuple):
     states: tuple[str, ...] = ()
     sizes: tuple[int, ...] = ()
     work: tuple[int, ...] = ()
+    products: int = 0
 
 
 def zero_state(part: Part, dtype: np.dtype[Any], batch: tuple[int, ...] = (), after: tuple[int, ...] = ()) -> Any:
     """Return a layer's state before the first step; its arrays are (*batch, .., *after)."""
+    if part.products:
+        products = np.zeros((*batch, part.products, *after), dtype)
+        return NormedState(zero_state(part._replace(products=0), dtype, batch, after), products)
     zeros, work = ([np.zeros((*batch, size, *after), dtype) for size in sizes] for sizes in (part.sizes, part.work))
     if part.states == FGRState._fields[:5]:
         return FGRState._make([*zeros, np.zeros((*batch, 3 * part.units, *after), dtype)])
@@ -216,8 +237,17 @@ def _part(layer: Any, maker: Any) -> Part:
     if isinstance(layer, Dense):
         W, b = layer.parameters["W"], layer.parameters.get("b")
         return Part(maker.dense_step(W, b, layer.activation), layer.units)
-    params = maker.recurrent_step(layer.spec.name, layer.weights_inside(np.zeros), layer.cell_clip, layer.zoneouts)
-    return Part(params, layer.outputs, layer.spec.state_names, layer.state_sizes, maker.work_sizes(params))
+    spec = layer.spec
+    params = maker.recurrent_step(spec.name, layer.weights_inside(np.zeros), layer.cell_clip, layer.zoneouts)
+    products = numbers_of_products(spec, layer.units, layer.parameters["W_hh"].dtype)
+    return Part(params, layer.outputs, spec.state_names, layer.state_sizes, maker.work_sizes(params), products)
+
+
+def numbers_of_products(spec: "Spec", units: int, dtype: np.dtype[Any]) -> int:
+    """Return how many numbers normalised products take in a state."""
+    from . import backend
+
+    return backend.numbers_of_step(spec.name, units, dtype) if spec.layer_norm else 0
 
 
 def state_of(parts: list[Part], dtype: np.dtype[Any], batch: tuple[int, ...] = ()) -> ModelState:

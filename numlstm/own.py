@@ -42,6 +42,8 @@ class Cell(cells.Spec):
     apart : int
         Of how many gates, the last ones, the products come apart, as behind a GRU's reset gate: z holds their ``W x + b``
         in their places, and ``U h + b_h`` behind all others. They have a bias b_h more.
+    layer_norm : bool
+        Whether both products are normalised, each with a gain, before the biases are added: see `numlstm.CellSpec`.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Cell(cells.Spec):
         gates: int | Sequence[str],
         states: int | Sequence[str] = 0,
         apart: int = 0,
+        layer_norm: bool = False,
     ) -> None:
         self.forward, self.backward = _function("forward", forward, 2), _function("backward", backward, 5)
         self.gates, own = _names("gates", gates, "z", 1), _names("states", states, "s", 0)
@@ -88,8 +91,10 @@ class Cell(cells.Spec):
         digest, self.functions = _digest.freeze(self.forward, self.backward)
         self.kept = _try(self)
         said = digest, self.gates, self.apart, own, self.kept
-        self._name = f"Own_of_{_digest.of_text(repr(said))}"
-        cells.OWN[self._name] = self
+        plain = f"Own_of_{_digest.of_text(repr(said))}"
+        cells.OWN[plain] = self
+        self.layer_norm = _validate.flag("layer_norm", layer_norm)
+        self._name = cells.NORMED + plain if layer_norm else plain
 
     @property
     def name(self) -> str:
@@ -104,7 +109,7 @@ class Cell(cells.Spec):
     def weights(self) -> dict[str, tuple[int, int]]:
         count = len(self.gates)
         weights = {"W_ih": (count, 2), "W_hh": (count, 2), "b": (count, 1)}
-        return {**weights, "b_h": (self.apart, 1)} if self.apart else weights
+        return self.with_gains({**weights, "b_h": (self.apart, 1)} if self.apart else weights)
 
     def get_config(self) -> dict[str, Any]:
         """Return the name by which the cell is registered; ValueError if it is not."""
@@ -116,10 +121,10 @@ class Cell(cells.Spec):
     def __repr__(self) -> str:
         names = f"forward={self.forward.__name__}, backward={self.backward.__name__}, gates={self.gates}"
         apart = f", apart={self.apart}" if self.apart else ""
-        return f"Cell({names}, states={self.own_states}{apart})"
+        return f"Cell({names}, states={self.own_states}{apart}{', layer_norm=True' if self.layer_norm else ''})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Cell, (self.forward, self.backward, self.gates, self.own_states, self.apart)
+        return Cell, (self.forward, self.backward, self.gates, self.own_states, self.apart, self.layer_norm)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Cell):

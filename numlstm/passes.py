@@ -97,6 +97,10 @@ class RecurrentRun(Run):
             self._dx = take((batch, steps, 0 if first else features), dtype)
             self._turned = take(self._dx.shape, dtype) if layer.go_backwards else None
             self._db = backend.zeros(without.shape, dtype)
+            self._vectors: dict[str, Array] = {}  # of gradients that the engine has in one array and the layer apart
+            if layer.spec.layer_norm:
+                self._db = np.zeros_like(layer.weights_inside(np.zeros)[2])
+                self._vectors = {name: a for name, a in layer.vectors(self._db).items() if name in layer.parameters}
             self._no_others = (None,) * (layer.spec.states - 1)  # gradients of other last states than h
 
     def _recurrent_matrix(self, take: Take, dtype: np.dtype[Any]) -> Array | None:
@@ -169,6 +173,10 @@ class RecurrentRun(Run):
             self._backend.widen(dW_hh, gradients["R"], wide)
         recurrent = dW_hh if wide is None else wide
         b, p = gradients.get("b", self._db), gradients.get("p", self._weights[3])
+        if self._vectors:
+            b = self._db
+            for name, vector in self._vectors.items():
+                vector[...] = gradients[name]
         sums: tuple[Array, ...] = gradients["W_ih"], recurrent, b, p
         if "W_p" in gradients:
             sums = (*sums, gradients["W_p"])
@@ -176,6 +184,8 @@ class RecurrentRun(Run):
         self._sweep.backward(self._packed, self._weights, inputs, upstream, self._dx, None, sums, add)
         if wide is not None:
             self._backend.narrow(wide, dW_hh, gradients["R"])
+        for name in self._vectors:
+            gradients[name][...] = self._vectors[name]
         if self._dx.shape[2] == 0:
             return None
         if self._drops:

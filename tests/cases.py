@@ -20,6 +20,7 @@ OPTIONS = {
     "relu": {"activation": "relu"},
     "linear": {"activation": "linear"},
     "layer norm": {"layer_norm": True},
+    "layer norm of c": {"layer_norm": "of c too"},
     "projection": {"projection": 2},
     "cell clip": {"cell_clip": CLIP},
     "recurrent dropout": {"recurrent_dropout": "mask"},
@@ -37,7 +38,9 @@ def has(cell, option):
     """Tell whether a cell has an option; test_what_has_no_meaning_is_refused has the others."""
     if option == "projection":
         return not isinstance(cell, reference.GRU)
-    if option == "layer norm":
+    if option == "layer norm of c" and not cell.has_cell_state:
+        return False
+    if option.startswith("layer norm"):
         return not (isinstance(cell, reference.LSTM) and (cell.gate_recurrence or cell.gate_sets > 1))
     return cell.has_cell_state or option not in CELL_STATE
 

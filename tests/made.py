@@ -1,6 +1,7 @@
 """Cells by name, with made-up weights, inputs, states and upstream gradients, and what the textbook makes of them."""
 
 import numpy as np
+import own_cells
 import reference
 from own_cells import OWN
 
@@ -19,6 +20,11 @@ SPECS = {
     "slstm": SLSTMSpec(),
     "slstm sigmoid": SLSTMSpec("sigmoid", "relu", "hard_sigmoid"),
     **OWN,
+    "peephole, normed": CellSpec(peepholes=True, layer_norm=True),
+    "gru, normed": GRUSpec(layer_norm=True),
+    "rnn, normed": RNNSpec(layer_norm=True),
+    "slstm, normed": SLSTMSpec(layer_norm=True),
+    "own gru, normed": own_cells.NORMED,
 }
 OWN_TEXTBOOK = {
     "mgu": (reference.MGU(), {}),
@@ -32,7 +38,8 @@ OWN_TEXTBOOK = {
 def textbook(spec):
     """Return the reference's cell, and its options."""
     if isinstance(spec, Cell):
-        return next(OWN_TEXTBOOK[name] for name, own in OWN.items() if own == spec)
+        known = {**OWN, "own gru": own_cells.NORMED} if spec.layer_norm else OWN
+        return next(OWN_TEXTBOOK[name] for name, own in known.items() if own == spec)
     if isinstance(spec, GRUSpec):
         options = {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}
         return reference.GRU(spec.reset_after), options
@@ -66,7 +73,8 @@ class Made:
         batch, steps, inputs, hidden = sizes
         self.cell, self.options = textbook(self.spec)
         outputs = hidden // 2 + 1 if "W_p" in self.spec.weights else hidden
-        shapes = reference.weight_shapes(self.cell, inputs, hidden, outputs if outputs < hidden else None)
+        projection = outputs if outputs < hidden else None
+        shapes = reference.weight_shapes(self.cell, inputs, hidden, projection, self.spec.layer_norm)
         scale = 1 / np.sqrt(hidden)
         self.weights = {key: rng.uniform(-scale, scale, shape).astype(dtype) for key, shape in shapes.items()}
         self.x = rng.standard_normal((batch, steps, inputs)).astype(dtype)

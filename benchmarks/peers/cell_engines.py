@@ -28,6 +28,8 @@ CELLS: dict[str, Spec] = {
     "mgu": mgu,
     "slstm": SLSTMSpec(),
     "slstm, sigmoid": SLSTMSpec("sigmoid"),
+    "lstm, layer norm": CellSpec(layer_norm=True),
+    "gru, layer norm": GRUSpec(layer_norm=True),
 }
 OPTIONS: dict[str, dict[str, Any]] = {  # of the vanilla LSTM
     "lstm, cell clip": {"cell_clip": 0.3},
@@ -62,6 +64,10 @@ OF_OPTIONS = {"lstm, cell clip": (4, 5), "lstm, recurrent dropout": (1, 1), "lst
 def flops(cell: str, shape: Shape) -> Flops:
     """Count what one unit and step of a cell costs; whole numbers, of which masks are made, do not count."""
     counted, more = _flops(CELLS[cell], shape), OF_OPTIONS.get(cell, (0, 0))
+    if CELLS[cell].layer_norm:  # kernels/norm.py
+        weights = CELLS[cell].weights
+        rows, biases = weights["W_ih"][0] + weights["W_hh"][0], sum(n for name, (n, _) in weights.items() if name[0] == "b")
+        more = 8 * rows + 12, 11 * rows + 4 + biases
     return counted._replace(forward=counted.forward + more[0], backward=counted.backward + more[1])
 
 
@@ -260,7 +266,12 @@ def _activation(torch, name):
     return known[name] if name in known else getattr(torch, name)
 
 
-def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, clip=None, mask=None, keeps=None):
+def _product(torch, x, W, gain):
+    """Return ``x W'``, normalised if there is a gain."""
+    return x @ W.T if gain is None else torch.nn.functional.layer_norm(x @ W.T, W.shape[:1], gain)
+
+
+def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, gain_ih=None, gain_hh=None, clip=None, mask=None, keeps=None):
     names, hidden = gates(spec), W_hh.shape[1]
     gate, squash, out = (
         _activation(torch, name) for name in (spec.recurrent_activation, spec.input_activation, spec.output_activation)
@@ -272,10 +283,15 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, clip=None, mask=None, k
     if R is not None:  # one product with [h i f o], in which g sees no gates
         beside = torch.cat([R[: 2 * hidden], torch.zeros(hidden, 3 * hidden), R[2 * hidden :]])
         W_hh = torch.cat([W_hh, beside], 1)
-    projected, U = x @ W_ih.T + b, W_hh.T
+    projected, U = _product(torch, x, W_ih, gain_ih) + b, W_hh.T
     h = c = torch.zeros(x.shape[0], hidden)
     others = [] if R is None else [h, h, h]
     ys = []
+
+    def recurrent(t, h):
+        if gain_hh is None:
+            return torch.addmm(projected[:, t], h, U)
+        return projected[:, t] + _product(torch, h, W_hh, gain_hh)
 
     def value(name, z, c):
         return gate(z[name] + peepholes[name] * c) if name in peepholes else gate(z[name])
@@ -283,7 +299,7 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, clip=None, mask=None, k
     for t in range(x.shape[1]):
         seen = h if mask is None else h * mask
         seen = torch.cat([seen, *others], 1) if others else seen
-        z = torch.addmm(projected[:, t], seen, U).split(hidden, 1)
+        z = recurrent(t, seen).split(hidden, 1)
         if spec.gate_sets == 2:
             share, second = torch.sigmoid(z[7]), {0: z[4], 1: z[5], 3: z[6]}
             z = [torch.lerp(second[k], z[k], share) if k in second else z[k] for k in range(4)]
@@ -311,10 +327,10 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, clip=None, mask=None, k
     return torch.stack(ys, 1)
 
 
-def _gru(torch, spec, x, W_ih, W_hh, b, b_hn=None):
+def _gru(torch, spec, x, W_ih, W_hh, b, b_hn=None, gain_ih=None, gain_hh=None):
     hidden = W_hh.shape[1]
     gate, squash = (_activation(torch, name) for name in (spec.recurrent_activation, spec.activation))
-    projected, U = x @ W_ih.T + b, W_hh.T
+    projected, U = _product(torch, x, W_ih, gain_ih) + b, W_hh.T
     biases = None if b_hn is None else torch.cat([torch.zeros(2 * hidden), b_hn])
     gates, new = U.split((2 * hidden, hidden), 1)
     h = torch.zeros(x.shape[0], hidden)
@@ -322,7 +338,8 @@ def _gru(torch, spec, x, W_ih, W_hh, b, b_hn=None):
     for t in range(x.shape[1]):
         of_gates, of_new = projected[:, t].split((2 * hidden, hidden), 1)
         if spec.reset_after:
-            of_h, v = torch.addmm(biases, h, U).split((2 * hidden, hidden), 1)
+            of_h = torch.addmm(biases, h, U) if gain_hh is None else _product(torch, h, W_hh, gain_hh) + biases
+            of_h, v = of_h.split((2 * hidden, hidden), 1)
             r, z = gate(of_gates + of_h).split(hidden, 1)
             n = squash(of_new + r * v)
         else:

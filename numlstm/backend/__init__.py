@@ -34,7 +34,7 @@ from .moves import (
 )
 from .recurrent import Recurrent, States
 from .runtime import describe
-from .steps import batch_step, chain_step, dense_step, embedding_step, recurrent_step, work_sizes
+from .steps import batch_step, chain_step, dense_step, embedding_step, numbers_of_step, recurrent_step, work_sizes
 from .training import LOSSES, RULES, SLOTS, Updates, norm, run_loss, shrink
 from .weights import Kind, Parameters, Weights, kind_of, options_of
 
@@ -75,6 +75,7 @@ __all__ = [
     "merge",
     "narrow",
     "norm",
+    "numbers_of_step",
     "options_of",
     "place",
     "recurrent_step",

@@ -7,7 +7,7 @@ from numba.core.errors import NumbaError
 from numba.extending import overload
 
 from numlstm import lanes
-from numlstm.cells import OWN
+from numlstm.cells import NORMED, OWN
 from numlstm.kernels import cells, own
 
 
@@ -20,7 +20,12 @@ def _overload_lanes() -> None:
 
 def define(name: str) -> None:
     """Tell the kernels of a user's cell by its name, if it is one."""
-    if name not in OWN:
+    words = name.removeprefix(NORMED)
+    if words not in OWN:
+        return
+    if words != name:
+        define(words)
+        cells.define_own(name, cells.normalised(cells.cell_type(words)))
         return
     _overload_lanes()
     cell = OWN[name]
@@ -37,6 +42,7 @@ _WORDS = ((r"\x1b\[[0-9;]*m", ""), (r"Vec\(\w+, \d+\)", "lanes"), (r"Literal\[in
 
 def complaint(name: str, error: NumbaError) -> str | None:
     """Return in a line what Numba found wrong with a user's cell, None if it is none."""
+    name = name.removeprefix(NORMED)
     if name not in OWN:
         return None
     text = str(error)

@@ -10,7 +10,7 @@ from numba.core.errors import NumbaError
 from numlstm import _threads
 from numlstm._validate import Array
 from numlstm._workspace import Take
-from numlstm.kernels import cells, gradients, layout, parallel, sweeps, target
+from numlstm.kernels import cells, gradients, layout, norm, parallel, sweeps, target
 from numlstm.kernels.team import new_team
 from numlstm.kernels.tile import ROWS, panel_product_address
 
@@ -100,6 +100,7 @@ class Recurrent:
         self._no_states = (zeros_of_h, *(self._zeros,) * states), (self._none,) * (1 + states)
         width = outputs + (kind.seen - 1) * hidden
         self._h = self._memory((2 * batch if ragged or options or kind.seen > 1 else 0, width), dtype)
+        self._norm = self._norm_work(units, at_once) if kind.normalised else None
         self._cut(steps)
         if self._recompute:
             self._states = [self._some_states() for _ in self._windows]
@@ -133,6 +134,15 @@ class Recurrent:
         array = self._take(shape, dtype)
         self.nbytes += array.nbytes
         return array
+
+    def _norm_work(self, units: int, steps: int) -> norm.Work:
+        """Return memory for the normalisation of the products."""
+        batch, _, _, hidden = self._sizes
+        kept, slots = batch if self._keep else 0, self._kind.cell.slots
+        if self._keep:  # sums of the gradients of products, which nobody wants
+            self._db = self._memory(((1 + int(self._kind.rows[2].max())) * hidden,), self._dtype)
+        shapes = (batch, 4, units), (kept, steps, 2), (kept, slots, units)
+        return norm.Work(*(self._memory(shape, self._dtype) for shape in shapes))
 
     def _some_states(self) -> tuple[Array, ...]:
         """Return memory for h and the cell's states."""
@@ -186,6 +196,8 @@ class Recurrent:
         lengths : (N,) int64 in 0..T, None if all are T; past its length a row of x is not read, nor one of y written
         """
         self._measure(lengths)
+        if self._norm is not None:
+            cell = cell._replace(norm=self._norm)
         self._cell = cell if self._keep else None
         self._zeros.fill(0)
         before = self._no_states[0] if first is None else self._inside(first, self._no_states[0])
@@ -282,6 +294,10 @@ class Recurrent:
             after = (*after[:-1], none) if kind.cell.h_is_state else after
         if first is not None:  # where h is a state, a part of dh does not pass the product
             before = (*first, carried[-1]) if kind.cell.h_is_state else first
+        db = sums[2]
+        if self._norm is not None:
+            self._norm.sums.fill(0)
+            db = self._db
         for k in reversed(range(len(self._windows))):
             window = self._windows[k]
             h = zeros if h0 is None else h0
@@ -306,13 +322,15 @@ class Recurrent:
             if x.shape[0] and self._longest:
                 mask = none if cell.options is None else cell.options.mask
                 flat = kind.rows, self._z, x, y, h, self._c, mask, packed.panels, copies
-                parallel.weight_gradients(sums_runtime, *steps, *flat, *of_sums[:3], add)
+                parallel.weight_gradients(sums_runtime, *steps, *flat, *of_sums[:2], db, add)
                 if len(kind.cell.peepholes):
                     panels_runtime, sums_p = runtime(self._dtype, self._panels), (packed.peephole_sums, sums[3])
                     looks = kind.cell.peepholes, kind.cell.states if self._options else 0
                     parallel.peephole_gradients(panels_runtime, *steps, *looks, self._z, self._c, *sums_p, add)
                 if second_sum is not None:
                     self._second_gradient(sums_runtime, packed, k, second_sum, add)
+        if self._norm is not None and x.shape[0]:
+            self._write_norm_gradients(sums[2], add)
         if first is not None and kind.cell.h_is_state:
             first[0][...] += carried[-1]
         if (x.shape[0] == 0 or self._longest == 0) and not add:
@@ -328,3 +346,11 @@ class Recurrent:
         no_y, none = np.empty((len(self._u), 0, 0), self._dtype), np.empty((0, 0), self._dtype)
         flat = self._kind.second_rows, self._z, self._u, no_y, none, self._c, none, packed.second_panels, packed.copies
         parallel.weight_gradients(sums_runtime, window, ragged, *flat, dW, none, packed.second_bias, add)
+
+    def _write_norm_gradients(self, db: Array, add: bool) -> None:
+        """Write the gradients of biases and gains (B H,), or add to them: those of each row, one after the other."""
+        assert self._norm is not None
+        slots = np.flatnonzero(self._kind.rows[2] >= 0)
+        total = self._norm.sums.sum(axis=0)[slots, : self._sizes[3]]
+        blocks, order = db.reshape(-1, self._sizes[3]), self._kind.rows[2][slots]
+        blocks[order] = blocks[order] + total if add else total

@@ -8,7 +8,7 @@ import numpy as np
 
 from numlstm._validate import Array
 from numlstm._workspace import aligned_empty
-from numlstm.kernels import chain
+from numlstm.kernels import chain, layout, norm
 from numlstm.kernels.stream import stream
 
 from .feedforward import Dense
@@ -30,6 +30,11 @@ def recurrent_step(name: str, weights: Parameters, clip: float | None, zoneout: 
 def work_sizes(params: Any) -> tuple[int, ...]:
     """Return the sizes of the arrays that a recurrent layer's step works in, none for a cell with one product."""
     return () if params.second is None else (params.second.shape[1], params.b.size)
+
+
+def numbers_of_step(name: str, units: int, dtype: np.dtype[Any]) -> int:
+    """Return how many numbers a step works on beside the states, of a cell whose products are normalised."""
+    return int(norm.numbers_of_step(kind_of(name).cell.slots, layout.padded(units, dtype)))
 
 
 def dense_step(W: Array, b: Array | None, activation: str) -> Any:

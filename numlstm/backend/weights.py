@@ -38,9 +38,14 @@ class Kind(NamedTuple):
         return self.gates[0], self.gates[1] * self.seen + bool(self.cell.second_product)
 
     @property
+    def normalised(self) -> bool:
+        """Whether the products are normalised (kernels.norm)."""
+        return self.cell.base is not None
+
+    @property
     def more_than_outputs(self) -> bool:
         """Whether outputs alone do not tell the gates."""
-        return self.seen > 1 or bool(self.cell.second_product)
+        return self.normalised or self.seen > 1 or bool(self.cell.second_product)
 
     def gradient_panels(self, hidden: int, dtype: np.dtype[Any], slots: int | None = None) -> int:
         """Return how many panels the slots with parameters make up, or so many slots, for the gradients of the weights."""

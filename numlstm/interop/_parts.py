@@ -54,6 +54,7 @@ def recurrent(
 def changed_states(layer: Recurrent) -> list[str]:
     """Return the options that change a layer's states in inference too, as no other library has them."""
     given = {"cell_clip": layer.cell_clip, "zoneout": layer.zoneout if any(layer.zoneouts) else None}
+    given["layer_norm"] = layer.spec.layer_norm or None
     return [f"{name}={value!r}" for name, value in given.items() if value is not None]
 
 

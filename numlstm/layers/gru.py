@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from numlstm._validate import Array
-from numlstm.cells import GRUSpec
+from numlstm.cells import GAINS, GRUSpec
 from numlstm.initializers import Initializer
 
 from .recurrent import Recurrent
@@ -42,6 +42,7 @@ class GRU(Recurrent):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        layer_norm: bool = False,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -54,7 +55,7 @@ class GRU(Recurrent):
     ) -> None:
         super().__init__(
             units,
-            GRUSpec(activation, recurrent_activation, reset_after),
+            GRUSpec(activation, recurrent_activation, reset_after, layer_norm),
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
@@ -72,8 +73,11 @@ class GRU(Recurrent):
             input_shape=input_shape,
         )
         self.activation, self.recurrent_activation, self.reset_after = activation, recurrent_activation, reset_after
+        self.layer_norm = layer_norm
 
     def to_keras(self, name: str, value: Array) -> Array:
+        if name in GAINS:
+            return _blocks(value, (1, 0, 2))
         if name == "b" and self.reset_after:
             r, z, n, n_h = value.reshape(4, -1)
             zero = np.zeros_like(r)
@@ -82,8 +86,15 @@ class GRU(Recurrent):
         return np.concatenate([z, r, n]).T.copy()
 
     def from_keras(self, name: str, value: Array) -> Array:
+        if name in GAINS:
+            return _blocks(value, (1, 0, 2))
         if name == "b" and self.reset_after:
             (z, r, n), (z_h, r_h, n_h) = value.reshape(2, 3, -1)
             return np.concatenate([r + r_h, z + z_h, n, n_h])
         z, r, n = np.split(value.T, 3)
         return np.concatenate([r, z, n])
+
+
+def _blocks(values: Array, order: tuple[int, int, int]) -> Array:
+    """Return a copy of values (3H,) with their blocks in another order."""
+    return values.reshape(3, -1)[list(order)].reshape(-1)

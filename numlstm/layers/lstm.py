@@ -44,6 +44,9 @@ class LSTM(Recurrent):
         without training the states are mixed by it.
     cell_clip : float, optional
         c is limited to -cell_clip..cell_clip before h is made of it, and has no gradient at that bound.
+    layer_norm : bool
+        Whether both products are normalised, ``gain_ih n(W x) + gain_hh n(U h) + b``, as `numlstm.CellSpec` says; c is not.
+        Gains begin at 1.
     seed : int, optional
         Of the first weights and of what is left out. Without it they follow from `numlstm.utils.set_random_seed` and the
         training's seed, or differ each time.
@@ -86,6 +89,7 @@ class LSTM(Recurrent):
         recurrent_dropout: float = 0.0,
         zoneout: float | tuple[float, float] = 0.0,
         cell_clip: float | None = None,
+        layer_norm: bool = False,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -97,7 +101,7 @@ class LSTM(Recurrent):
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
     ) -> None:
-        spec = _spec(variant, activation, recurrent_activation)
+        spec = _spec(variant, activation, recurrent_activation, layer_norm)
         super().__init__(
             units,
             spec if projection is None else dataclasses.replace(spec, projected=True),
@@ -122,6 +126,7 @@ class LSTM(Recurrent):
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.unit_forget_bias = _validate.flag("unit_forget_bias", unit_forget_bias)
         self.variant, self.projection = variant if isinstance(variant, str) else spec, projection
+        self.layer_norm = spec.layer_norm
 
     @property
     def params(self) -> tuple[Array, ...]:
@@ -137,14 +142,14 @@ class LSTM(Recurrent):
         return all_of_them
 
 
-def _spec(variant: str | CellSpec, activation: str, recurrent_activation: str) -> CellSpec:
+def _spec(variant: str | CellSpec, activation: str, recurrent_activation: str, layer_norm: bool) -> CellSpec:
     """Return the cell of a variant; activations are for those of its parts that the variant does not change."""
     if isinstance(variant, dict):  # from a file
         variant = CellSpec(**variant.get("config", {}))
     if isinstance(variant, CellSpec):
         if (activation, recurrent_activation) != ("tanh", "sigmoid"):
             raise ValueError("variant is a CellSpec, which says its activations: give no activation beside it")
-        return variant
+        return dataclasses.replace(variant, layer_norm=layer_norm) if layer_norm else variant
     if not isinstance(variant, str):
         raise TypeError(f"variant must be a name or a CellSpec, not {type(variant).__name__}")
     spec = cells.VARIANTS[_validate.choice("variant", variant, cells.VARIANTS)]
@@ -153,7 +158,11 @@ def _spec(variant: str | CellSpec, activation: str, recurrent_activation: str) -
     squash_in = activation if spec.input_activation == "tanh" else spec.input_activation
     squash_out = activation if spec.output_activation == "tanh" else spec.output_activation
     return dataclasses.replace(
-        spec, recurrent_activation=recurrent_activation, input_activation=squash_in, output_activation=squash_out
+        spec,
+        recurrent_activation=recurrent_activation,
+        input_activation=squash_in,
+        output_activation=squash_out,
+        layer_norm=layer_norm,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from numlstm import _random, _validate, cells, initializers
 from numlstm._validate import Array
+from numlstm.cells import GAINS
 from numlstm.functional import RECOMPUTE
 from numlstm.initializers import Initializer
 
@@ -75,17 +76,22 @@ class Recurrent(Layer):
         """The weights as `numlstm.functional` takes them: views, not copies."""
         if not self.built:
             raise ValueError("the layer has no weights yet: give it an input_shape, or show it data, first")
-        return cells.outside(self.spec, self.weights_inside(np.zeros))
+        arrays = cells.outside(self.spec, self.weights_inside(np.zeros, gains=False))
+        found = dict(zip(self.spec.weights, arrays, strict=True))
+        return tuple({**found, **{name: self.parameters[name] for name in GAINS if name in found}}.values())
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
         """The last axis of each state."""
         return self.spec.state_sizes(self.units, self.outputs)
 
-    def weights_inside(self, zeros: Any, wide: Array | None = None, widen: Any = cells.widen) -> tuple[Array, ...]:
+    def weights_inside(
+        self, zeros: Any, wide: Array | None = None, widen: Any = cells.widen, gains: bool = True
+    ) -> tuple[Array, ...]:
         """Return the weights as the engine takes them; `zeros` makes those that the layer does without.
 
         wide : memory for the engine's recurrent matrix, of a cell that needs one, which `widen` fills (cells.widen)
+        gains : whether a copy of the biases has the gains behind it, where products are normalised
         """
         W_ih, W_hh = self.parameters["W_ih"], self.parameters["W_hh"]
         b = self.parameters["b"] if self.use_bias else zeros(self.bias_size, W_ih.dtype)
@@ -94,8 +100,15 @@ class Recurrent(Layer):
             wide = np.empty(cells.wide_shape(W_hh.shape), W_hh.dtype) if wide is None else wide
             widen(W_hh, R, wide)
             W_hh = wide
+        if self.spec.layer_norm and gains:
+            b = np.concatenate([b, *(self.parameters[name] for name in GAINS)])
         arrays = W_ih, W_hh, b, zeros(0, W_ih.dtype) if p is None else p
         return (*arrays, self.parameters["W_p"]) if "W_p" in self.parameters else arrays
+
+    def vectors(self, b: Array) -> dict[str, Array]:
+        """Return views of the biases and gains in the engine's one array, or of their gradients, by names of parameters."""
+        sizes = [self.bias_size, *(self.spec.weights[name][0] * self.units for name in GAINS)]
+        return dict(zip(("b", *GAINS), np.split(b, np.cumsum(sizes[:-1])), strict=True))
 
     @property
     def bias_size(self) -> int:
@@ -120,8 +133,9 @@ class Recurrent(Layer):
         shapes: dict[str, tuple[int, ...]] = {"W_ih": (x_rows, input_shape[1] or 0), "W_hh": (h_rows, self.outputs)}
         if self.use_bias:
             shapes["b"] = (self.bias_size,)
-        if "p" in blocks:
-            shapes["p"] = (blocks["p"][0] * self.units,)
+        for name in ("p", *GAINS):
+            if name in blocks:
+                shapes[name] = (blocks[name][0] * self.units,)
         if "R" in blocks:
             shapes["R"] = (blocks["R"][0] * self.units, blocks["R"][0] * self.units)
         if "W_p" in blocks:
@@ -130,7 +144,8 @@ class Recurrent(Layer):
 
     def _initializers(self) -> dict[str, Initializer]:
         weights = {"W_ih": self.kernel_initializer, **dict.fromkeys(("W_hh", "R"), self.recurrent_initializer)}
-        return {**weights, "b": self.bias_initializer, "p": initializers.get("zeros"), "W_p": self.kernel_initializer}
+        weights.update(b=self.bias_initializer, p=initializers.get("zeros"), W_p=self.kernel_initializer)
+        return {**weights, **dict.fromkeys(GAINS, initializers.get("ones"))}
 
     def begin(self, setting: Setting) -> "RecurrentRun":
         from numlstm.passes import RecurrentRun

@@ -32,6 +32,7 @@ class SimpleRNN(Recurrent):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        layer_norm: bool = False,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -43,7 +44,7 @@ class SimpleRNN(Recurrent):
     ) -> None:
         super().__init__(
             units,
-            RNNSpec(activation),
+            RNNSpec(activation, layer_norm),
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
@@ -60,4 +61,4 @@ class SimpleRNN(Recurrent):
             name=name,
             input_shape=input_shape,
         )
-        self.activation = activation
+        self.activation, self.layer_norm = activation, layer_norm

@@ -39,6 +39,7 @@ class SLSTM(Recurrent):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        layer_norm: bool = False,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -50,7 +51,7 @@ class SLSTM(Recurrent):
     ) -> None:
         super().__init__(
             units,
-            SLSTMSpec(forget_gate, activation, recurrent_activation),
+            SLSTMSpec(forget_gate, activation, recurrent_activation, layer_norm),
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
@@ -68,3 +69,4 @@ class SLSTM(Recurrent):
             input_shape=input_shape,
         )
         self.activation, self.recurrent_activation, self.forget_gate = activation, recurrent_activation, forget_gate
+        self.layer_norm = layer_norm

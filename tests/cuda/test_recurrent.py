@@ -159,6 +159,11 @@ def test_an_unknown_precision_is_refused(simulated, dtype, known):
         simulated.recurrent.Recurrent(CellSpec().name, dtype, precision="float16")
 
 
+def test_layer_normalisation_is_not_there_yet(simulated):
+    with pytest.raises(NotImplementedError, match="a GPU has no layer_norm=True yet"):
+        simulated.recurrent.Recurrent(CellSpec(layer_norm=True).name, np.float32)
+
+
 @pytest.mark.parametrize("name", ["peephole", "gru", "rnn"])
 def test_the_order_of_threads_the_sweep_and_the_tile_change_no_bit(rng, simulated, order, name):
     layer = Layer(rng, name, (5, 2, 3, 9), np.float32, (2, 1, 2, 2, 0))

@@ -13,7 +13,7 @@ import numlstm
 from numlstm import GRU, LSTM, SLSTM, CellSpec, GRUSpec, SimpleRNN, SLSTMSpec, functional
 
 # Also in float32; all others only differ in what is compiled from the same lines.
-SINGLE = ("peephole", "gru", "rnn", "slstm sigmoid", "own lstm")
+SINGLE = ("peephole", "gru", "rnn", "slstm sigmoid", "own lstm", "rnn, normed")
 NAMES = [(name, np.float64) for name in SPECS] + [(name, np.float32) for name in SINGLE]
 SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (7, 5, 20, 64)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
@@ -56,13 +56,17 @@ LAYERS = {
     "gru before": lambda **options: GRU(6, reset_after=False, **options),
     "simple": lambda **options: SimpleRNN(6, **options),
     "slstm": lambda **options: SLSTM(6, forget_gate="sigmoid", **options),
+    "lstm, normed": lambda **options: LSTM(6, layer_norm=True, **options),
+    "gru, normed": lambda **options: GRU(6, layer_norm=True, **options),
 }
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_is_its_function(rng, name):
-    layer = LAYERS[name](return_state=True, return_sequences=True, bias_initializer="glorot_uniform")
+    layer = LAYERS[name](return_state=True, return_sequences=True)
     x = rng.standard_normal((3, 5, 4)).astype(np.float32)
+    layer(x)
+    layer.set_weights([rng.uniform(-0.5, 0.5, array.shape) for array in layer.get_weights()])
     y, *states = layer(x)
     want = functional.rnn(x, layer.params, cell=layer.spec, tape=False)
     assert_same_bits((y, *states), (want.y, *want.states))
@@ -155,6 +159,11 @@ X = np.zeros((1, 4, 3))
             ValueError,
             "R must have as many columns as rows, 3H=6",
         ),
+        (lambda: CellSpec(gate_recurrence=True, layer_norm=True), ValueError, "nobody has said what it means"),
+        (lambda: LSTM(3, variant="ltms", layer_norm=True), ValueError, "nobody has said what it means"),
+        (lambda: LSTM(3, projection=2, layer_norm=True), ValueError, "layer_norm=True and a projection do not go together"),
+        (lambda: GRU(3, reset_after=False, layer_norm=True), ValueError, "layer_norm=True goes with reset_after=True"),
+        (lambda: SimpleRNN(3, layer_norm=1), TypeError, "layer_norm must be True or False, not 1"),
         (lambda: GRUSpec(recurrent_activation="tanh"), ValueError, "recurrent_activation must be one of"),
         (lambda: SLSTMSpec("sigmoids"), ValueError, "forget_gate must be one of 'exp', 'sigmoid'"),
         (lambda: SLSTM(3)(X, initial_state=X[0]), TypeError, r"must be a tuple \(h, c, n, m\) of arrays \(N, H\)"),

@@ -22,6 +22,7 @@ CELLS = {
     "slstm": (lambda **more: SLSTM(9, forget_gate="sigmoid", **more), reference.SLSTM("sigmoid")),
 }
 CELLS = {name: made for name, made in CELLS.items() if name in (*numlstm.cells.NAMES, "no gate", "gru before")}
+CELLS["lstm, normed"] = lambda **more: LSTM(9, layer_norm=True, **more), reference.LSTM()
 NAMES = {
     "nig": "fgoch",
     "nfg": "igoch",
@@ -37,7 +38,7 @@ NAMES = {
 
 
 def _by_the_textbook(layer, cell, x):
-    shapes = reference.weight_shapes(cell, x.shape[2], layer.units)
+    shapes = reference.weight_shapes(cell, x.shape[2], layer.units, layer_norm=layer.spec.layer_norm)
     steps = reference.rnn(cell, x, dict(zip(shapes, layer.params, strict=True))).trace
     return lambda name: np.stack([step["states"][0] if name == "h" else step[name] for step in steps], axis=1)
 

@@ -28,6 +28,8 @@ run_nogil = numba.njit(nogil=True)(run.py_func)
 
 
 def _recurrent(cell, units, **options):
+    if cell.endswith(", normed"):
+        return _recurrent(cell.removesuffix(", normed"), units, layer_norm=True, **options)
     if cell in cells.VARIANTS:
         return LSTM(units, variant=cell, **options)
     if cell == "projected":
@@ -57,6 +59,7 @@ def _steps(model, x, runner=run):
 KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before", "projected")] + [
     (cell, "float64") for cell in ("lstm", "peephole", "gru", "rnn")
 ]
+KINDS += [("peephole, normed", "float32"), ("rnn, normed", "float64")]
 
 
 @pytest.mark.parametrize(("cell", "dtype"), KINDS)

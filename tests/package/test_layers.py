@@ -59,6 +59,12 @@ MODELS = {
     "dropout of inputs": lambda: [LSTM(6, dropout=0.4, return_sequences=True), LSTM(5, dropout=0.5), Dense(2)],
     "dropout of inputs, backwards": lambda: [Dense(6), LSTM(5, dropout=0.5, go_backwards=True), Dense(2)],
     "dropout all over": lambda: [Dropout(0.2), LSTM(6, return_sequences=True), Dropout(0.5), LSTM(5), Dropout(0.3)],
+    "normalised products": lambda: [
+        LSTM(5, layer_norm=True, return_sequences=True),
+        Bidirectional(GRU(4, layer_norm=True, use_bias=False, return_sequences=True)),
+        LSTM(9, layer_norm=True),
+        Dense(2),
+    ],
     "dense before": lambda: [Dense(7, "tanh"), LSTM(5), Dense(2)],
     "dense alone": lambda: [Dense(7, "sigmoid"), Dense(5, "relu"), Dense(2)],
 }

@@ -8,7 +8,7 @@ from own_cells import OWN
 from support import assert_same_bits
 
 import numlstm
-from numlstm import GRU, LSTM, Bidirectional, Dense, Sequential, SimpleRNN, cells, functional
+from numlstm import GRU, LSTM, Bidirectional, CellSpec, Dense, Sequential, SimpleRNN, cells, functional
 from numlstm._samples import Data
 from numlstm.functional import RNNOptions
 
@@ -22,9 +22,13 @@ CELLS = {
     "rnn": reference.SimpleRNN(),
     "slstm": reference.SLSTM(),
     "projected": reference.PRESETS["peephole"],
+    "lstm, normed": reference.LSTM(),
 }
-cells.register("gru before", cells.GRUSpec(reset_after=False))
-cells.register("projected", cells.CellSpec(peepholes=True, projected=True))
+SPECS = {  # of cells without a name of their own
+    "gru before": cells.GRUSpec(reset_after=False),
+    "projected": CellSpec(peepholes=True, projected=True),
+    "lstm, normed": CellSpec(layer_norm=True),
+}
 SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (1, 20, 4, 64)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
 SEED = 12345
@@ -44,10 +48,11 @@ class Case:
 
     def __init__(self, rng, name, kind, sizes, dtype, ragged=False):
         batch, steps, inputs, hidden = self.sizes = sizes
-        self.name, self.cell = name, CELLS[name]
+        self.spec, self.cell = cells.spec(SPECS.get(name, name)), CELLS[name]
         outputs = hidden // 2 + 1 if name == "projected" else hidden
-        shapes = reference.weight_shapes(self.cell, inputs, hidden, None if outputs == hidden else outputs)
-        scale, widths = hidden**-0.5, cells.spec(name).state_sizes(hidden, outputs)
+        projection = None if outputs == hidden else outputs
+        shapes = reference.weight_shapes(self.cell, inputs, hidden, projection, self.spec.layer_norm)
+        scale, widths = hidden**-0.5, self.spec.state_sizes(hidden, outputs)
         self.weights = {key: rng.uniform(-scale, scale, shape).astype(dtype) for key, shape in shapes.items()}
         self.x = rng.standard_normal((batch, steps, inputs)).astype(dtype)
         self.dy = rng.standard_normal((batch, steps, outputs)).astype(dtype)
@@ -77,7 +82,7 @@ class Case:
 
     def run(self, rows=slice(None), **changed):
         given = {"lengths": self.lengths, "options": self.options, "states": self.states, "x": self.x} | changed
-        return functional.rnn(weights=tuple(self.weights.values()), cell=self.name, **given)
+        return functional.rnn(weights=tuple(self.weights.values()), cell=self.spec, **given)
 
     def run_both(self, **changed):
         out = self.run(**changed)
@@ -125,8 +130,10 @@ def test_threads_windows_and_cuts_change_no_bit(rng, name, ragged):
             assert_same_bits(case.run_both(recompute=recompute), want)
     out = case.run(tape=False)
     assert_same_bits((out.y, *out.states), want[: 1 + len(out.states)])
-    weights = functional.pack(tuple(case.weights.values()), name)
-    packed = functional.rnn(case.x, weights, case.states, cell=name, tape=False, lengths=case.lengths, options=case.options)
+    weights = functional.pack(tuple(case.weights.values()), case.spec)
+    packed = functional.rnn(
+        case.x, weights, case.states, cell=case.spec, tape=False, lengths=case.lengths, options=case.options
+    )
     assert_same_bits((packed.y, *packed.states), want[: 1 + len(out.states)])
 
 
@@ -207,6 +214,7 @@ LAYERS = {
     "gru": lambda **options: GRU(6, **options),
     "simple": lambda **options: SimpleRNN(6, **options),
     "both ways": lambda **options: Bidirectional(LSTM(6, **options)),
+    "normed": lambda **options: LSTM(6, layer_norm=True, **options),
 }
 
 

@@ -24,17 +24,17 @@ class Options:
     recurrent_dropout: Any = None  # mask (N, P), scaled: h is multiplied by it before every product
     zoneout_h: Any = None  # masks (N, T, width), or anything that broadcasts: 1 keeps the state of the step before;
     zoneout_c: Any = None  # in inference the probability of that, which mixes the two
-    epsilon: float = 1e-3  # of layer normalisation, Keras's
+    epsilon: float = 1e-5  # of layer normalisation, PyTorch's
 
 
 def weight_shapes(cell, inputs, hidden, projection=None, layer_norm=False):
-    """Return the shapes of all weights by name."""
+    """Return the shapes of all weights by name. layer_norm: True for that of the products, "of c too"."""
     shapes = cell.weight_shapes(inputs, hidden, projection or hidden)
     if projection:
         shapes["W_p"] = (projection, hidden)
     if layer_norm:
         shapes |= {"gain_ih": shapes["W_ih"][:1], "gain_hh": shapes["W_hh"][:1]}
-        if cell.has_cell_state:
+        if layer_norm == "of c too":
             shapes |= {"gain_c": (hidden,), "b_c": (hidden,)}
     return shapes
 
