@@ -70,7 +70,7 @@ def test_an_edited_helper_gives_the_new_result(run_python, tmp_path):
     before, _ = _result(run_python(RUN, **environment))
     cells = copy / "kernels" / "cells.py"
     text = cells.read_text()
-    assert text.count("o * squash_out(c)") == 1
+    assert "o * squash_out(c)" in text
     stat = cells.stat()
     cells.write_text(text.replace("o * squash_out(c)", "o + squash_out(c)"))
     os.utime(cells, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # not even the time of the edit gives it away

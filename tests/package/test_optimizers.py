@@ -63,7 +63,7 @@ def _moved(optimizer, p, gradients, scale=1.0, bound=0.0):
     updates = backend.Updates([p], backend.SLOTS[type(optimizer.rule(0))], p.dtype)
     for step, g in enumerate(gradients):
         updates.gradient[...] = g.ravel()
-        updates.apply(optimizer.rule(step), scale, None, bound)
+        updates.apply(optimizer.rule(step), scale, None, None, bound)
     return p
 
 
@@ -111,7 +111,7 @@ def test_parameters_move_together_as_each_would_alone(rng, monkeypatch, name, th
     updates = backend.Updates(parameters, backend.SLOTS[type(optimizer.rule(0))], np.dtype(np.float32))
     for step in range(4):
         updates.gradient[...] = np.concatenate([g[step] for g in gradients])
-        updates.apply(optimizer.rule(step), 1.0, None, 0.0)
+        updates.apply(optimizer.rule(step), 1.0, None, None, 0.0)
     assert_same_bits(tuple(parameters), tuple(want))
 
 

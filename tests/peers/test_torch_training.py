@@ -160,7 +160,7 @@ def test_optimizers(rng, name):
     updates = backend.Updates([p], backend.SLOTS[type(optimizer.rule(0))], p.dtype)
     for step, gradient in enumerate(rng.standard_normal((STEPS, 37))):
         updates.gradient[...] = gradient
-        updates.apply(optimizer.rule(step), 1.0, None, 0.0)
+        updates.apply(optimizer.rule(step), 1.0, None, None, 0.0)
         twin.grad = torch.from_numpy(gradient)
         torch_steps.step()
         np.testing.assert_allclose(p, twin.detach().numpy(), rtol=1e-12, atol=1e-13)
