@@ -227,7 +227,7 @@ def test_what_keras_does_not_have():
 def test_options_that_change_states_are_refused():
     layers = [
         numlstm.LSTM(3, cell_clip=1.0, zoneout=(0.1, 0.2), return_sequences=True, input_shape=(None, F)),
-        numlstm.GRU(3, zoneout=0.1),
+        numlstm.GRU(3, zoneout=0.1, return_sequences=True),
         numlstm.LSTM(3, layer_norm=True),
     ]
     says = r"zoneout=\[0.1, 0.2\].*cell_clip=1.0; gru \(GRU\) with zoneout=0.1;.* \(LSTM\) with layer_norm=True$"

@@ -157,7 +157,7 @@ REFUSED = {
             ("LSTM", "x W R B lens ones ones", "Y Yh", {}),
             ("Squeeze", "Y one", "a", {}),
             ("Erf", "a", "b", {}),
-            ("GRU", "b W3 R3 B3", "c d", {}),
+            ("GRU", "b W3 R3 B3", "c d", {"clip": 1.0}),
             ("Relu", "c", "e", {}),
             ("MaxPool", "e", "y", {"kernel_shape": [1]}),
         ],

@@ -327,7 +327,8 @@ def test_what_pytorch_does_not_have():
 
 
 def test_options_that_change_states_are_refused():
-    layers = [LSTM(3, cell_clip=1.0, zoneout=(0.1, 0.2), return_sequences=True, input_shape=(None, F)), GRU(3, zoneout=0.1)]
+    layers = [LSTM(3, cell_clip=1.0, zoneout=(0.1, 0.2), return_sequences=True, input_shape=(None, F))]
+    layers.append(GRU(3, zoneout=0.1, return_sequences=True))
     layers.append(LSTM(3, layer_norm=True))
     says = r"cell_clip=1.0.*zoneout=\(0.1, 0.2\).*gru \(GRU\) with zoneout=0.1;.* \(LSTM\) with layer_norm=True$"
     with pytest.raises(ValueError, match=says):

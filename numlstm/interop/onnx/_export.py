@@ -66,8 +66,6 @@ def _problems(layer: Layer, ragged: bool) -> list[str]:
             problems.append("a cell without an input or output gate")
         if isinstance(way.spec, cells.CellSpec) and way.spec.forget_gate == "one":
             problems.append("a cell without a forget gate")
-        if isinstance(way.spec, cells.CellSpec) and way.spec.cell_input != "x and h":
-            problems.append("a cell whose input does not see x")
         if isinstance(way.spec, cells.CellSpec) and (way.spec.gate_recurrence or way.spec.gate_sets > 1):
             problems.append("a cell with recurrent gates, or with two sets of them")
         if way.outputs != way.units:
