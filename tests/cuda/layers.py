@@ -1,7 +1,7 @@
 """A recurrent layer with made-up numbers, run forward and backward on a device."""
 
 import numpy as np
-from made import Made
+from made import SPECS, Made
 from numlstm.kernels import dropout
 from numlstm.kernels.options import Options
 
@@ -9,7 +9,7 @@ from numlstm import cells as specs
 from numlstm.backend import kind_of
 
 SEED = 12345
-NOT_YET = ("gru before", "projected")  # cells that the kernels for CUDA do not have
+NOT_YET = ("gru before", "projected", *(name for name in SPECS if "normed" in name))  # by the kernels for CUDA
 
 
 class Layer:

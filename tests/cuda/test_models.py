@@ -329,4 +329,5 @@ def test_both_backends_have_the_same_names():
 
     only_cpu = {"Kind", "LOSSES", "Parameters", "RULES", "SLOTS", "States", "batch_step", "chain_step", "dense_step"}
     only_cpu |= {"describe", "embedding_step", "norm", "recurrent_step", "run_loss", "shrink", "step", "work_sizes"}
+    only_cpu |= {"numbers_of_step"}
     assert {name for name in backend.__all__ if not hasattr(cuda.Cuda, name)} == only_cpu
