@@ -40,7 +40,7 @@ CELLS |= dict.fromkeys(OPTIONS, CellSpec())
 IN_TORCH = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "rnn, relu": "RNN"}
 
 
-# --- flops, as kernels/elementary.py and kernels/cells.py write them; a comparison counts as one, a multiply-add as two ---
+# --- flops, as the kernels write them; a comparison counts as one, a multiply-add as two ---
 
 VALUE = {"sigmoid": 22, "tanh": 25, "hard_sigmoid": 4, "relu": 1, "linear": 0, "exp": 22, "log_sigmoid": 37}
 SLOPE = {"sigmoid": 2, "tanh": 2, "hard_sigmoid": 2, "relu": 1, "linear": 0}

@@ -207,10 +207,10 @@ with open("arguments", "wb") as file:
     use = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import user; user.main('arguments')"
     environment = {"PYTHONPATH": str(copy.parent), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     before = run_python(make + use, **environment).stdout.split()
-    cells = copy / "kernels" / "cells.py"
-    text = cells.read_text()
+    cell = copy / "kernels" / "lstm.py"
+    text = cell.read_text()
     assert "o * squash_out(c)" in text
-    cells.write_text(text.replace("o * squash_out(c)", "o + squash_out(c)"))
+    cell.write_text(text.replace("o * squash_out(c)", "o + squash_out(c)"))
     assert (
         run_python(use, **environment).stdout.split() == [before[0], "1"] * 2
     )  # the old parameters still find the old code
