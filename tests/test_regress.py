@@ -123,7 +123,7 @@ def test_what_cannot_be_compared(regress, clone, monkeypatch):
         pass
 
 
-CHANGES = {  # text of functional.py, what replaces it, exit status, what is said
+CHANGES = {  # text of functional/_forward.py, what replaces it, exit status, what is said
     "the same": ("sweep.forward(cell, x,", "sweep.forward(cell, x,", 0, "the same: ratios show the noise"),
     "slower": (
         "sweep.forward(cell, x,",
@@ -151,10 +151,10 @@ def test_a_run(tmp_path, change):
     _git(root, "init", "-q", "-b", "main")
     _git(root, "add", "-A")
     _git(root, "commit", "-qm", "first")
-    functional = root / "numlstm" / "functional.py"
-    text = functional.read_text(encoding="utf-8")
+    forward = root / "numlstm" / "functional" / "_forward.py"
+    text = forward.read_text(encoding="utf-8")
     assert text.count(old) == 1
-    functional.write_text(text.replace(old, new), encoding="utf-8")
+    forward.write_text(text.replace(old, new), encoding="utf-8")
     options = "main --shapes 1,9,4,8 --quantities forward --rounds 2 --quick --threads 1 --limit 3 --repeats 1".split()
     done = subprocess.run(
         [sys.executable, str(root / "benchmarks" / "regress.py"), *options], capture_output=True, text=True, timeout=300

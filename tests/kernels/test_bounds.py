@@ -42,9 +42,12 @@ class Guarded:
 ONE_LAYER = """
 from support import GRADIENTS, Layer, assert_close
 from numlstm import functional
+from numlstm.functional import _backward, _forward, _packing
 
-functional.np, functional.borrow, functional.give_back = Guarded(), lambda key: None, lambda key, holder: None
-functional.aligned_empty = guarded
+_forward.np = _backward.np = Guarded()
+_forward.borrow, _forward.give_back = lambda key: None, lambda key, holder: None
+_backward.give_back = _forward.give_back
+_forward.aligned_empty = _packing.aligned_empty = guarded
 rng = np.random.default_rng(0)
 sizes = [(1, 1, 1, 1), (2, 1, 1, 3), (1, 2, 700, 20), (1, 2, 3, 130), (7, 5, 17, 16), (9, 3, 16, 64), (1, 300, 3, 7)]
 sizes += [tuple(rng.integers(1, (14, 9, 70, 140))) for _ in range(12)]
