@@ -135,12 +135,27 @@ def _plain(name: str, value: object) -> None:
     """Refuse masked arrays, and those on a GPU, which NumPy would copy back without a word or not understand."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, not a masked one: fill or drop the masked values first")
-    if hasattr(value, "__cuda_array_interface__"):
+    if on_gpu(value):
         from .devices import DeviceError
 
         raise DeviceError(
             f"{name} is on a GPU, where only a model after its to('cuda') takes data, x and y: copy it to the host"
         )
+
+
+def on_gpu(value: Any) -> bool:
+    """Return whether something is an array on a GPU: of numba-cuda, CuPy, PyTorch or whoever has what these hand on.
+
+    That is a CUDA Array Interface, or by DLPack memory of kind 2, a CUDA GPU's, or 13, which it shares with the host.
+    """
+    if isinstance(value, np.ndarray):
+        return False
+    if hasattr(value, "__cuda_array_interface__"):
+        return True
+    try:
+        return value.__dlpack_device__()[0] in (2, 13)
+    except Exception:  # nearly always AttributeError; a foreign object may say that it cannot tell
+        return False
 
 
 def finite(name: str, array: Array, dtype: np.dtype[Any] | None = None) -> None:

@@ -79,11 +79,45 @@ def give_back(key: Hashable, holder: Holder) -> None:
                 del _free[oldest]
 
 
+class Room(Protocol):
+    """Where an arena's blocks are. alignment : bytes"""
+
+    alignment: int
+
+    def block(self, size: int, held: int) -> Any:
+        """Return memory of at least `size` bytes, for an arena that holds so many already."""
+
+    def part(self, block: Any, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """Return an uninitialised array in a block, from byte `start` on."""
+
+    def give_back(self, block: Any) -> None:
+        """Let a block go."""
+
+
+class _Host:
+    """The host's memory, whose blocks others may use again."""
+
+    alignment = _ALIGNMENT
+
+    def block(self, size: int, held: int) -> Any:
+        least = max(size, _LEAST_BLOCK, min(held, _USUAL_BLOCK))
+        length = 1 << (least - 1).bit_length() if least < _LARGE_BLOCK else least
+        block = borrow(("block", length))
+        return aligned_empty((length,), np.dtype(np.uint8)) if block is None else block
+
+    def part(self, block: Any, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        return block[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+    def give_back(self, block: Any) -> None:
+        give_back(("block", block.nbytes), block)
+
+
 class Arena:
     """Memory of plans of which one is at work at a time: after `restart` the same blocks are dealt out again."""
 
-    def __init__(self) -> None:
-        self._blocks: list[npt.NDArray[Any]] = []
+    def __init__(self, room: Room | None = None) -> None:
+        self._room = _Host() if room is None else room
+        self._blocks: list[Any] = []
         self.restart()
 
     def restart(self) -> None:
@@ -95,25 +129,22 @@ class Arena:
         """Bytes of all blocks; `taken` are those since the last `restart`."""
         return sum(block.nbytes for block in self._blocks)
 
-    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    def take(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return an uninitialised aligned array, different from all since the last `restart`."""
-        size = -(-math.prod(shape) * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+        room, dtype = self._room, np.dtype(dtype)
+        size = -(-math.prod(shape) * dtype.itemsize // room.alignment) * room.alignment
         while self._block < len(self._blocks) and self._used + size > self._blocks[self._block].nbytes:
             self._block, self._used = self._block + 1, 0
         if self._block == len(self._blocks):
-            least = max(size, _LEAST_BLOCK, min(self.nbytes, _USUAL_BLOCK))
-            length = 1 << (least - 1).bit_length() if least < _LARGE_BLOCK else least
-            block = borrow(("block", length))
-            self._blocks.append(aligned_empty((length,), np.dtype(np.uint8)) if block is None else block)
+            self._blocks.append(room.block(size, self.nbytes))
         start, self._used = self._used, self._used + size
         self.taken += size
-        bytes_taken = self._blocks[self._block][start : start + math.prod(shape) * dtype.itemsize]
-        return bytes_taken.view(dtype).reshape(shape)
+        return room.part(self._blocks[self._block], start, tuple(shape), dtype)
 
     def release(self) -> None:
-        """Offer the blocks for use by others; nobody may use what was taken any more."""
+        """Let the blocks go, of the host's for use by others; nobody may use what was taken any more."""
         for block in self._blocks:
-            give_back(("block", block.nbytes), block)
+            self._room.give_back(block)
         self._blocks = []
         self.restart()
 

@@ -9,6 +9,7 @@ from . import _validate
 __all__ = ["DEVICES", "DeviceError", "choose"]
 
 Array = _validate.Array
+on_gpu = _validate.on_gpu
 DEVICES = ("cpu", "cuda", "auto")
 
 
@@ -35,11 +36,6 @@ def choose(device: Any) -> str:
     if what is not None and device == "cuda":
         raise DeviceError(f"device='cuda' cannot be used: {what}")
     return "cpu" if what is not None else "cuda"
-
-
-def on_gpu(value: Any) -> bool:
-    """Return whether something is an array on a GPU: of numba-cuda, CuPy, PyTorch or whoever has a CUDA Array Interface."""
-    return hasattr(value, "__cuda_array_interface__")
 
 
 def host(array: Any) -> Array:

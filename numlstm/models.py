@@ -253,10 +253,12 @@ class Sequential:
         """Bring the model, with what its optimiser keeps, to a device, and return it; data follows batch by batch.
 
         On a GPU `fit` copies its samples there once, or each batch where they take more than half of its free memory;
-        `predict` takes NumPy arrays there and its results back. Arrays that are on the GPU already, of anything with a CUDA
-        Array Interface (CuPy, PyTorch, numba-cuda), are read where they are, in the model's dtype and C-contiguous: as x of
-        `predict`, whose results are then on the GPU too, and as x and y of `fit` and `evaluate`. Weights come back by
-        `get_weights`, `save` and ``to("cpu")``, which everything else needs that looks into a model: `jit`, `stream`,
+        `predict` takes NumPy arrays there and its results back. Arrays that are on the GPU already, of anything with DLPack
+        or a CUDA Array Interface (CuPy, PyTorch, numba-cuda), are read where they are if C-contiguous, in the model's dtype:
+        as x of `predict`, whose results are then on the GPU and have both, too, and as x and y of `fit` and `evaluate`.
+        By DLPack the model's stream waits for theirs and theirs for the model's; before an array is given back the host
+        waits for the model, unless that works on a stream of theirs. Weights come back by `get_weights`, `save` and
+        ``to("cpu")``, which everything else needs that looks into a model: `jit`, `stream`,
         `trace`, copies. On a GPU only one thread at a time may use a model.
 
         Parameters

@@ -51,9 +51,9 @@ def missing() -> str | None:
 
 def most_units() -> dict[str, float]:
     """Return for up to how many units each engine is."""
-    from numlstm.backend.cuda import device
+    from numlstm.backend.cuda import arrays
 
-    _, _, recurrent = device.kernels()
+    _, _, recurrent = arrays.kernels()
     limits = {}
     for name, chosen in NAMED.items():
         units = recurrent.SWEEPS[chosen.sweep].units if chosen.sweep else {}

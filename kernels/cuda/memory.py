@@ -40,6 +40,11 @@ def adopt(array):
     return found if found.is_c_contiguous() else None
 
 
+def alias(array):
+    """Return an array at the same place, which does not keep its memory."""
+    return cuda.from_cuda_array_interface(array.__cuda_array_interface__, sync=False)
+
+
 def free_memory():
     """Return how many bytes are free."""
     return cuda.current_context().get_memory_info().free
@@ -53,6 +58,24 @@ def pinned(shape, dtype):
 def event():
     """Return an event: ``record(stream)``, and then ``synchronize()`` waits for all that the stream had to do before."""
     return cuda.event(timing=False)
+
+
+def follow(stream, address):
+    """Let the stream at an address wait for all that another one has to do now."""
+    if int(stream) != address:
+        now = event()
+        now.record(stream)
+        now.wait(cuda.external_stream(address))
+
+
+def number():
+    """Return which of the machine's GPUs this is."""
+    return cuda.get_current_device().id
+
+
+def capability():
+    """Return the GPU's compute capability, (major, minor)."""
+    return tuple(cuda.get_current_device().compute_capability)
 
 
 def stream(address=None):

@@ -44,7 +44,7 @@ def gpu(simulated, monkeypatch):
     modules = simulated.memory, simulated.operations, simulated.recurrent
     monkeypatch.setattr(cuda, "open_device", lambda stream=None: cuda.Cuda(cuda.stream_address(stream), tile))
     monkeypatch.setattr("numlstm.devices.choose", lambda device: device)
-    monkeypatch.setattr("numlstm.backend.cuda.device.kernels", lambda: modules)
+    monkeypatch.setattr("numlstm.backend.cuda.arrays.kernels", lambda: modules)
     return simulated.memory
 
 

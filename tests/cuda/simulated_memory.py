@@ -11,18 +11,19 @@ class OutOfMemory(Exception):
 
 MEMORY = 1 << 30  # bytes that the GPU has, and those that are taken
 _taken = 0
+CAPABILITY = 9, 0
 
 
 class DeviceArray:
     """An array on the GPU as the host sees it: it has a shape and can be copied, and NumPy can do nothing with it.
 
-    held : its memory
+    held : its memory; stream : that its copies go through
     """
 
-    def __init__(self, held):
+    def __init__(self, held, stream=None):
         assert held.flags.c_contiguous
         self.held, self.shape, self.dtype, self.ndim = held, held.shape, held.dtype, held.ndim
-        self.size, self.nbytes = held.size, held.nbytes
+        self.size, self.nbytes, self.stream = held.size, held.nbytes, stream
 
     def __len__(self):
         return len(self.held)
@@ -58,11 +59,16 @@ class Pinned(np.ndarray):
 
 
 class Stream:
+    """A stream. waits : how often the host has waited for it; followed : addresses of streams that have"""
+
     def __init__(self, address=None):
-        self.address, self.copies = address, []
+        self.address, self.waits, self.followed = address or id(self), 0, []
+
+    def __int__(self):
+        return self.address
 
     def synchronize(self):
-        pass
+        self.waits += 1
 
 
 class Event:
@@ -90,7 +96,7 @@ def empty(shape, dtype, stream):
     held = np.full(size, 255, np.uint8)
     _count(size)
     weakref.finalize(held, _count, -size)
-    return DeviceArray(held.view(dtype).reshape(shape))
+    return DeviceArray(held.view(dtype).reshape(shape), stream)
 
 
 def _count(size):
@@ -104,15 +110,31 @@ def carve(block, start, shape, dtype, stream):
 
 
 class _Held:
-    def __init__(self, interface):
-        self.__array_interface__ = interface
+    def __init__(self, interface, owner):
+        self.__array_interface__, self.owner = interface, owner
 
 
 def adopt(array):
     if isinstance(array, DeviceArray):
         return array
-    found = np.asarray(_Held(array.__cuda_array_interface__))
+    found = np.asarray(_Held(array.__cuda_array_interface__, array))
     return DeviceArray(found) if found.flags.c_contiguous else None
+
+
+def alias(array):
+    return DeviceArray(np.asarray(_Held(array.__cuda_array_interface__, None)))
+
+
+def follow(stream, address):
+    stream.followed.append(address)
+
+
+def number():
+    return 0
+
+
+def capability():
+    return CAPABILITY
 
 
 def free_memory():

@@ -11,8 +11,15 @@ def open_device(stream: Any = None) -> Cuda:
 
 
 def stream_address(stream: Any) -> int | None:
-    """Return where a CUDA stream is: an integer, or a stream of CuPy's, PyTorch's or numba-cuda's."""
-    if stream is None or isinstance(stream, int):
+    """Return where a CUDA stream is: an integer, or a stream of CuPy's, PyTorch's or numba-cuda's.
+
+    The default stream's 0 becomes 1, its other name, for in what is handed between libraries 0 is none.
+    """
+    return None if stream is None else _address(stream) or 1
+
+
+def _address(stream: Any) -> int:
+    if isinstance(stream, int):
         return stream
     if hasattr(stream, "__cuda_stream__"):
         return int(stream.__cuda_stream__()[1])

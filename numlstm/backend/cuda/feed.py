@@ -8,7 +8,8 @@ from numlstm import _validate
 from numlstm._validate import Array
 
 if TYPE_CHECKING:
-    from .device import Cuda, DeviceArray
+    from .arrays import DeviceArray
+    from .device import Cuda
 
 Data = Any  # numlstm._samples.Data: lengths and what is empty stay on the host
 _SHARE = 0.5  # of the free memory that samples may take
@@ -57,9 +58,9 @@ class Feed:
         return out
 
     def part(self, data: Data, start: int, stop: int) -> Data:
-        """Return successive samples."""
-        rows = slice(start, stop)
-        return data.each(lambda name, a: self._sent(name, a, rows) if isinstance(a, np.ndarray) else a[rows])
+        """Return successive samples, which do not keep the memory of those that are on the GPU."""
+        rows, alias = slice(start, stop), self._device.memory.alias
+        return data.each(lambda name, a: self._sent(name, a, rows) if isinstance(a, np.ndarray) else alias(a[rows]))
 
     def _sent(self, name: str, array: Array, rows: Any) -> Any:
         """Return samples of the host's on the GPU, which copies them while the host goes on to the next batch."""

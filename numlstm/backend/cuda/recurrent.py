@@ -9,7 +9,8 @@ from numlstm._workspace import Take
 from numlstm.backend.weights import Kind
 
 if TYPE_CHECKING:
-    from .device import Cuda, DeviceArray
+    from .arrays import DeviceArray
+    from .device import Cuda
 
 
 class Cell:

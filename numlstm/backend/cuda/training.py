@@ -10,7 +10,8 @@ from numlstm._validate import Array
 from numlstm.kernels import losses
 
 if TYPE_CHECKING:
-    from .device import Cuda, DeviceArray
+    from .arrays import Arrays, DeviceArray
+    from .device import Cuda
 
 _PARTS, _EACH = 64, 1024  # into how many a sum falls at the most, and how many numbers are worth one
 
@@ -43,7 +44,7 @@ def add_loss(
     device.operations.add_total(device.stream, sums, totals, place)
 
 
-def workspace(device: "Cuda", size: int) -> "DeviceArray":
+def workspace(device: "Arrays", size: int) -> "DeviceArray":
     """Return the workspace of a sum over so many numbers."""
     return device.kept("sums", (1 + max(1, min(_PARTS, -(-size // _EACH))),), np.float64)
 
