@@ -57,6 +57,7 @@ class Cell(_Parameters):
     seen : how many states the recurrent product sees behind h: those from the second on
     second_product : whose the weights of the second product are, which is added to slot 0: "" for none, "W_hh", of which
         they are the last block of rows, or "W_p", a matrix (P, H) of its own
+    second_slot : the slot that it stands in itself: 0, or where it is normalised one behind those of the other products
     state_names : (states,)
     kept : (slots,)  names of the gates that stand in the slots behind a forward pass, "" for what else there is
     stamp : of parameters for users' code: by which kernels they were made
@@ -73,6 +74,7 @@ class Cell(_Parameters):
     h_is_state: ClassVar[bool] = False
     seen: ClassVar[int] = 0
     second_product: ClassVar[str] = ""
+    second_slot: ClassVar[int] = 0
     state_names: ClassVar[tuple[str, ...]]
     kept: ClassVar[tuple[str, ...]]
     stamp: ClassVar[str] = ""
@@ -91,24 +93,32 @@ class Cell(_Parameters):
 def normalised(base: type[Cell]) -> dict[str, Any]:
     """Return what is to be known of a cell whose products are normalised, from the one without.
 
-    Behind its slots there are some for the product with x and some for that with h. The rows of b that belong to these are
-    their gains, behind all biases: those of x by blocks of W_ih, then those of h by blocks of W_hh.
+    Behind its slots there are some for the product with x, some for that with h, and one for a second product with rows of
+    W_hh; a projection is not normalised. The rows of b that belong to these are their gains, behind all biases: those of x
+    by blocks of W_ih, then those of h by blocks of W_hh.
     """
     (x_first, x_count), (h_first, h_count) = base.x_slots, base.h_slots
     x, h, b = base.rows
-    x, h = x[x_first : x_first + x_count], h[h_first : h_first + h_count]
-    biases = b.max() + 1
+    x, h, more = x[x_first : x_first + x_count], h[h_first : h_first + h_count], int(base.second_product == "W_hh")
+    of_x, of_h = b.max() + 1 + x, b.max() + 1 + x_count + np.array([*h, *range(h_count, h_count + more)])
     none_of_cell, none_of_x, none_of_h = ([-1] * count for count in (base.slots, x_count, h_count))
-    rows = [*none_of_cell, *x, *none_of_h], [*none_of_cell, *none_of_x, *h], [*b, *(biases + x), *(biases + x_count + h)]
-    same = ("states", "seen", "peepholes", "h_is_state", "state_names", "forward", "backward")
+    rows = (
+        [*none_of_cell, *x, *none_of_h, *[-1] * more],
+        [*none_of_cell, *none_of_x, *h, *[-1] * more],
+        [*b, *of_x, *of_h],
+    )
+    same = ("states", "seen", "peepholes", "h_is_state", "second_product", "state_names")
+    functions = ("forward", "backward", "first", "first_backward")
+    end = base.slots + x_count + h_count
     return {
-        **{name: getattr(base, name) for name in same},
+        **{name: getattr(base, name) for name in (*same, *functions)},
         "base": base,
-        "slots": base.slots + x_count + h_count,
+        "slots": end + more,
         "x_slots": (base.slots, x_count),
         "h_slots": (base.slots + x_count, h_count),
+        "second_slot": end * more,
         "rows": np.array(rows),
-        "kept": (*base.kept, *[""] * (x_count + h_count)),
+        "kept": (*base.kept, *[""] * (end + more - base.slots)),
     }
 
 
@@ -178,7 +188,9 @@ def __getattr__(name: str) -> type[Cell]:
 class Places(NamedTuple):
     """Constants of a cell.
 
+    second : the slot of the second product, where that is normalised; else 0
     spread : how many vectors of hidden units there are in a panel of weights
+    normed : whether the products with x and with h are normalised
     meets : how often the members of a team meet in a step
     """
 
@@ -186,10 +198,12 @@ class Places(NamedTuple):
     x_count: Any
     h_first: Any
     h_count: Any
+    second: Any
     slots: Any
     states: Any
     spread: Any
     seen: Any
+    normed: Any
     meets: Any
 
 
@@ -251,9 +265,10 @@ def type_of(cell):
 def _places(cell):
     kind = type_of(cell)
     (x_first, x_count), (h_first, h_count) = kind.x_slots, kind.h_slots
-    slots, states, spread, seen = kind.slots, kind.states, spread_of(kind), kind.seen
-    meets = 1 if kind.base is None else 2
-    return lambda cell: Places(x_first, x_count, h_first, h_count, slots, states, spread, seen, meets)
+    second, slots, states, spread, seen = kind.second_slot, kind.slots, kind.states, spread_of(kind), kind.seen
+    normed = int(kind.base is not None)
+    meets = 1 + normed + (kind.second_product != "") + (second > 0)
+    return lambda cell: Places(x_first, x_count, h_first, h_count, second, slots, states, spread, seen, normed, meets)
 
 
 @overload(cell_forward)

@@ -4,6 +4,9 @@
 and divides by the standard deviation. Such a cell (cells.normalised) has slots of its own for both products: first these
 themselves, then, normalised, what the backward pass needs, then their gradients.
 
+Of a cell with two products a step the second one, with rows of U, has a slot and a mean of its own, over what it yields: it
+sees what the first one made. A projection is not normalised: it makes h, of which the products are.
+
 Means are taken of each unit's gates first, and of these over the units, in order. So members of a team that hold some units
 each exchange two numbers of a unit, and every one computes the same bits.
 """
@@ -31,7 +34,7 @@ from .simd import (
     store_first,
 )
 from .team import meet
-from .tile import Out, Right, panel_products
+from .tile import VECTORS, Out, Right, panel_products
 
 EPSILON = 1e-5  # added to the variance
 
@@ -39,8 +42,9 @@ EPSILON = 1e-5  # added to the variance
 class Work(NamedTuple):
     """Memory of a sweep over cells whose products are normalised.
 
-    units : (N, 4, H')  of one step, two numbers of each unit for the product with x, then for that with h
-    scale : (N, S, 2)  1 / standard deviation of both products, for the backward pass
+    units : (N, 4, H')  of one step, two numbers of each unit for the product with x, then for that with h, then in the
+        place of these for a second one
+    scale : (N, S, 2 or 3)  1 / standard deviation of the products, for the backward pass
     sums : (N, slots, H')  of the backward pass: over the steps of each row, what its biases and gains have as gradients
     """
 
@@ -69,6 +73,18 @@ def _choose_own(cell):
     return lambda cell: _Own(slots, x_first, h_first)
 
 
+def of_second(cell):
+    """Return the cell's Work, or None where the second product, if there is one, is not normalised."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(of_second)
+def _choose_of_second(cell):
+    if type_of(cell).second_slot > 0:
+        return lambda cell: cell.norm
+    return lambda cell: None
+
+
 @register_jitable
 def numbers_of_step(slots, units):
     """Return how many numbers one step of one row works on: all slots, and those of `Work.units`."""
@@ -79,27 +95,27 @@ def numbers_of_step(slots, units):
 
 
 @jit
-def sums_of_products(tile, team, members, cell, norm, left, z, passed, slot, keep, start, stop, p0, p1, whole):
+def sums_of_products(tile, team, members, cell, norm, left, hidden, z, passed, slot, keep, start, stop, p0, p1, whole):
     """Compute the recurrent product of a step, and the sums that the cell takes, for panels p0 to p1 of some rows.
 
-    norm : Work; left : h before the step
+    norm : Work; left : what the product sees, of before the step
     z : (N, S, slots, H')  with the product with x in its slots of step `slot`; the cell's own slots are written and, with
         `keep`, both products' are overwritten with what they are normalised
     passed : steps since the team began; whole : panels before this one are taken in pairs
     """
     width, to = lanes(z), places(cell)
-    units, hidden = z.shape[3], cell.h.shape[1]
-    z_row, z_at, block = z.shape[1] * to.slots * units, slot * to.slots * units, hidden * cell.h.shape[2]
+    units, k_end = z.shape[3], cell.h.shape[1]
+    z_row, z_at, block = z.shape[1] * to.slots * units, slot * to.slots * units, k_end * cell.h.shape[2]
     zeros = Out(constant_row(z, 0), 0, width)
     for p in range(p0, p1):
         j, some, apart = panel(cell, p, units, width)
         if p >= whole or (p - p0) % 2 == 0:
-            out = Out(pointer(z, start * z_row + z_at + to.h_first * units + j), z_row, apart)
-            right, second = (
-                Right(pointer(cell.h, p * block), cell.h.shape[2], 0),
-                (to.spread * width, 0, block * (p < whole)),
-            )
-            panel_products(tile, stop - start, to.h_count * some, out, zeros, left, right, hidden, 1, second)
+            second = to.spread * width, 0, block * (p < whole)
+            for gate in range(0, to.h_count, VECTORS):
+                out = Out(pointer(z, start * z_row + z_at + (to.h_first + gate) * units + j), z_row, apart)
+                right = Right(pointer(cell.h, p * block + gate * width), cell.h.shape[2], 0)
+                vectors = min(VECTORS, to.h_count - gate) * some
+                panel_products(tile, stop - start, vectors, out, zeros, left, right, k_end, 1, second)
         for n in range(start, stop):
             for unit in range(j, j + some * width, width):
                 unit_moments(cell, z, n * z_row + z_at + unit, units, norm.units, n * 4 * units + unit)
@@ -109,11 +125,45 @@ def sums_of_products(tile, team, members, cell, norm, left, z, passed, slot, kee
         of_x = row_moments(norm.units, n * 4 * units, units, hidden, to.x_count)
         of_h = row_moments(norm.units, (n * 4 + 2) * units, units, hidden, to.h_count)
         if keep:
-            at = (n * norm.scale.shape[1] + slot) * 2
+            at = (n * norm.scale.shape[1] + slot) * norm.scale.shape[2]
             store_first(norm.scale, at, of_x[1], 1)
             store_first(norm.scale, at + 1, of_h[1], 1)
         for unit in range(j0, j1, width):
             sums_of_units(cell, z, n * z_row + z_at + unit, units, unit, of_x, of_h, keep)
+
+
+@jit
+def add_second(team, members, cell, norm, z, passed, slot, keep, hidden, start, stop, j0, j1):
+    """Add the second product of a step, normalised, to the sum that the cell takes, for units j0 to j1 of some rows.
+
+    Arguments are those of sums_of_products.
+    """
+    width, to = lanes(z), places(cell)
+    units = z.shape[3]
+    z_row, z_at = z.shape[1] * to.slots * units, slot * to.slots * units
+    for n in range(start, stop):
+        for unit in range(j0, j1, width):
+            second_moments(cell, z, n * z_row + z_at + unit, units, norm.units, n * 4 * units + unit)
+    meet(team, members, (passed + 1) * to.meets - 1)
+    for n in range(start, stop):
+        moments = row_moments(norm.units, (n * 4 + 2) * units, units, hidden, 1)
+        if keep:
+            store_first(norm.scale, (n * norm.scale.shape[1] + slot) * norm.scale.shape[2] + 2, moments[1], 1)
+        for unit in range(j0, j1, width):
+            at = n * z_row + z_at + unit
+            store(z, at, sum_with_second(cell, z, at, units, unit, moments, keep))
+
+
+@jit
+def second_moments(cell, z, at, units, moments, to_at):
+    """Write what unit_moments does of the second product, to the place of that with h."""
+    _unit_moments(z, at + places(cell).second * units, units, 1, moments, to_at + 2 * units)
+
+
+@jit
+def sum_with_second(cell, z, at, units, unit, moments, keep):
+    """Return the sum in the first slot with the normalised second product, which `keep` writes."""
+    return _normalised(cell, z, at, places(cell).second * units, unit, moments, keep, load(z, at))
 
 
 @jit
@@ -206,13 +256,42 @@ def gradients_of_products(team, members, cell, norm, z, passed, slot, hidden, st
             _unit_gradients(cell, norm, z, at, units, unit, *first, sums_at, mean_at)
             first = to.h_first, own.h_first, to.h_count
             _unit_gradients(cell, norm, z, at, units, unit, *first, sums_at, mean_at + 2 * units)
-    meet(team, members, passed * to.meets + 1)
+    meet(team, members, (passed + 1) * to.meets - 1)
     for n in range(start, stop):
-        at, scale_at = n * z_row + z_at, (n * norm.scale.shape[1] + slot) * 2
+        at, scale_at = n * z_row + z_at, (n * norm.scale.shape[1] + slot) * norm.scale.shape[2]
         first = to.x_first, own.x_first, to.x_count
         _row_gradients(cell, norm, z, at, units, hidden, j0, j1, *first, n * 4 * units, scale_at)
         first = to.h_first, own.h_first, to.h_count
         _row_gradients(cell, norm, z, at, units, hidden, j0, j1, *first, (n * 4 + 2) * units, scale_at + 1)
+
+
+@jit
+def gradient_of_second(team, members, cell, norm, z, passed, slot, hidden, start, stop, j0, j1):
+    """Bring the gradient of the first slot of one step to the second product: see gradients_of_products."""
+    width, to = lanes(z), places(cell)
+    units = z.shape[3]
+    z_row, z_at = z.shape[1] * to.slots * units, slot * to.slots * units
+    for n in range(start, stop):
+        for unit in range(j0, j1, width):
+            at, sums_at, mean_at = n * z_row + z_at + unit, n * to.slots * units + unit, (n * 4 + 2) * units + unit
+            _unit_gradients(cell, norm, z, at, units, unit, to.second, 0, 1, sums_at, mean_at)
+    meet(team, members, passed * to.meets + 1)
+    for n in range(start, stop):
+        at, scale_at = n * z_row + z_at, (n * norm.scale.shape[1] + slot) * norm.scale.shape[2] + 2
+        _row_gradients(cell, norm, z, at, units, hidden, j0, j1, to.second, 0, 1, (n * 4 + 2) * units, scale_at)
+
+
+def gradients_before_cell(team, members, cell, norm, z, passed, slot, hidden, start, stop, j0, j1):
+    """Call what brings gradients to the products that come right before the cell."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(gradients_before_cell)
+def _choose_gradients(team, members, cell, norm, z, passed, slot, hidden, start, stop, j0, j1):
+    bring = gradient_of_second if type_of(cell).second_slot > 0 else gradients_of_products
+    return lambda team, members, cell, norm, z, passed, slot, hidden, start, stop, j0, j1: bring(
+        team, members, cell, norm, z, passed, slot, hidden, start, stop, j0, j1
+    )
 
 
 @jit

@@ -2,7 +2,7 @@
 
 from .compiling import jit
 from .simd import advance, lanes, pointer, stack_array, store_element
-from .tile import ROWS, VECTORS, Left, Out, Right, panel_product
+from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, panel_products
 
 
 @jit
@@ -43,6 +43,28 @@ def packed_product(tile, rows, out, columns, bias, left, panels, p, blocks):
             for r in range(some):
                 for lane in range(rest):
                     store_element(place.start, (row + r) * out.row_step + skip + lane, strip[r * width + lane])
+
+
+@jit
+def padded_product(tile, rows, columns, out, init, left, panels, first, blocks, q, q0, q1):
+    """Compute panel `q` of q0 to q1 of a product with `columns` columns, packed; return how many vectors it holds.
+
+    What is written ends with a whole vector. Of one row, two whole panels are taken at once: with the first the second one.
+
+    out, init : Out of column 0; panels : (.., K, V), panel 0 at `first`, K rows in all blocks together
+    """
+    width = lanes(panels)
+    panel, k = VECTORS * width, panels.shape[1] // blocks
+    whole = q0 + max(0, min(q1, columns // panel) - q0) // 2 * 2 if rows == 1 else q0
+    vectors = min(VECTORS, -(-columns // width) - q * VECTORS)
+    if q >= whole or (q - q0) % 2 == 0:
+        place = Out(advance(out.start, q * panel), out.row_step, width)
+        apart = panel if init.row_step > 0 else 0
+        begin = Out(advance(init.start, q * apart), init.row_step, width)
+        right = Right(pointer(panels, (first + q) * panels.shape[1] * panel), panel, k * panel)
+        second = panel, apart, panels.shape[1] * panel * (q < whole)
+        panel_products(tile, rows, vectors, place, begin, left, right, k, blocks, second)
+    return vectors
 
 
 @jit

@@ -14,7 +14,7 @@ from numba.extending import intrinsic, overload
 
 from .cells import cell_first, cell_forward, load_slots, places, show, spread_of, store_all, type_of
 from .compiling import OPTIONS, entry, jit, source_hash
-from .norm import numbers_of_step, row_moments, sums_of_units, unit_moments
+from .norm import numbers_of_step, row_moments, second_moments, sum_with_second, sums_of_units, unit_moments
 from .options import settled_h_one, settled_states_one
 from .row import add_products, add_row, load_four
 from .simd import (
@@ -95,14 +95,14 @@ def _choose_recurrent(params, state, x, y):
     cell, dtype = type_of(params), params[2].dtype
     check_array("x", x, dtype, written=False)
     check_array("y", y, dtype)
-    if cell.base is None:
+    if cell.base is None or cell.second_product:
         _check_state(cell, state, dtype)
         return _two_products if cell.second_product else _step_with_room if cell.seen else _step
     if not isinstance(state, types.BaseNamedTuple) or state.fields != ("states", "products"):
         raise TypingError(f"state must be what came with params, a namedtuple of states and products, not {state}")
     _check_state(cell, state[0], dtype)
     check_array("state.products", state[1], dtype)
-    return _normed_step
+    return _normed_step_with_room if cell.seen else _normed_step
 
 
 def _check_state(cell, state, dtype):
@@ -132,10 +132,21 @@ def _step_with_room(params, state, x, y):
 
 
 def _normed_step(params, state, x, y):
+    _check_products(params, state.products)
     _check_sizes(params, state.states, x, y)
-    if state.products.shape[0] != numbers_of_step(params.b.shape[0], params.b.shape[1]):
-        raise ValueError("state.products must have the size that came with params")
     normed_step(params, state.states.h, state.states[1:], x, y, state.products)
+
+
+def _normed_step_with_room(params, state, x, y):  # which it does not need: all products are there before a state changes
+    _check_products(params, state.products)
+    _check_sizes(params, state.states[:-1], x, y)
+    normed_step(params, state.states.h, state.states[1:-1], x, y, state.products)
+
+
+@jit
+def _check_products(params, products):
+    if products.shape[0] != numbers_of_step(params.b.shape[0], params.b.shape[1]):
+        raise ValueError("state.products must have the size that came with params")
 
 
 @jit
@@ -156,7 +167,8 @@ def _two_products(params, state, x, y):
         raise ValueError("x must have shape (I,), I the inputs of the weights")
     if y.shape[0] != outputs:
         raise ValueError("y must have shape (P,), P the outputs of the weights")
-    fits = state.h.shape[0] == outputs and state.work.u.shape[0] == hidden and state.work.z.shape[0] == params.b.size
+    numbers = params.b.size + 4 * params.b.shape[1] * places(params).normed
+    fits = state.h.shape[0] == outputs and state.work.u.shape[0] == hidden and state.work.z.shape[0] == numbers
     if not (fits and _all_of_size(state[1:-1], hidden)):
         raise ValueError("state must have the sizes of the one that came with params")
     two_products_step(params, state.h, state[1:-1], state.work, x, y)
@@ -194,19 +206,26 @@ def normed_step(cell, h, own, x, y, products):
 
     products : (norm.numbers_of_step,)  overwritten; nothing older is read
     """
-    width, to, units = lanes(y), places(cell), cell.b.shape[1]
+    _normed_sums(cell, h, own, x, y.shape[0], products)
+    units = cell.b.shape[1]
+    for unit in range(0, units, lanes(y)):
+        _apply(cell, load_slots(cell, products, unit, units), own, None, y, h, unit, True)
+
+
+@jit
+def _normed_sums(cell, h, own, x, hidden, products):
+    """Write the sums of all units, of normalised products, to the cell's own slots of `products`."""
+    width, to, units = lanes(x), places(cell), cell.b.shape[1]
     wide, moments = to.spread * width, to.slots * units
     for p in range(cell.h.shape[0]):
         at, vectors = p * wide, min(to.spread, units // width - p * to.spread)
-        _store_products(cell, add_products(cell, (_zeros(cell, y),), x, h, own, p)[0], products, at, units, vectors)
+        _store_products(cell, add_products(cell, (_zeros(cell, x),), x, h, own, p)[0], products, at, units, vectors)
         for unit in range(at, at + vectors * width, width):
             unit_moments(cell, products, unit, units, products, moments + unit)
-    hidden = y.shape[0]
     of_x = row_moments(products, moments, units, hidden, to.x_count)
     of_h = row_moments(products, moments + 2 * units, units, hidden, to.h_count)
     for unit in range(0, units, width):
         sums_of_units(cell, products, unit, units, unit, of_x, of_h, False)
-        _apply(cell, load_slots(cell, products, unit, units), own, None, y, h, unit, True)
 
 
 @intrinsic
@@ -340,9 +359,24 @@ def _choose_all_of_size(arrays, size):
 def two_products_step(cell, h, own, work, x, y):
     """Bring the states of one sequence one step on; arguments are those of cell_step.
 
-    work : (u, z), u (H,) and z (slots H',), overwritten: what the first part of the cell leaves to the second one
+    work : (u, z), u (H,) and z (slots H',), overwritten: what the first part of the cell leaves to the second one; where
+        products are normalised, z is (norm.numbers_of_step,)
     """
-    width, panels, seconds = lanes(y), cell.h.shape[0], cell.second.shape[0]
+    _first_part(cell, h, own, work, x)
+    _second_part(cell, h, own, work, y)
+
+
+def _first_part(cell, h, own, work, x):
+    """Apply what comes before the second product to all units."""
+
+
+@overload(_first_part, jit_options=INLINE)
+def _choose_first_part(cell, h, own, work, x):
+    return _first_of_sums if type_of(cell).base is None else _first_of_normed_sums
+
+
+def _first_of_sums(cell, h, own, work, x):
+    width, panels = lanes(x), cell.h.shape[0]
     for p in range(0, panels, 2):
         at = p * width
         if p + 1 < panels:
@@ -351,7 +385,26 @@ def two_products_step(cell, h, own, work, x, y):
             _apply_first(cell, both[1], own, work, h, at + width)
         else:
             _apply_first(cell, add_products(cell, (_biases(cell, at),), x, h, own, p)[0], own, work, h, at)
-    units, four = cell.b.shape[1], 4 * width
+
+
+def _first_of_normed_sums(cell, h, own, work, x):
+    _normed_sums(cell, h, own, x, work.u.shape[0], work.z)
+    units = cell.b.shape[1]
+    for unit in range(0, units, lanes(x)):
+        _apply_first(cell, load_slots(cell, work.z, unit, units), own, work, h, unit)
+
+
+def _second_part(cell, h, own, work, y):
+    """Compute the second product and apply the cell to all units."""
+
+
+@overload(_second_part, jit_options=INLINE)
+def _choose_second_part(cell, h, own, work, y):
+    return _normed_second if type_of(cell).second_slot > 0 else _second
+
+
+def _second(cell, h, own, work, y):
+    units, four, seconds = cell.b.shape[1], 4 * lanes(y), cell.second.shape[0]
     for p in range(0, seconds, 2):
         at = p * four
         if p + 1 < seconds:
@@ -362,6 +415,22 @@ def two_products_step(cell, h, own, work, x, y):
         else:
             sums = add_row(cell.second, p, load_four(work.z, at, units - at), work.u)
             _apply_four(cell, sums, own, work, y, h, at)
+
+
+def _normed_second(cell, h, own, work, y):
+    units, width, to = cell.b.shape[1], lanes(y), places(cell)
+    moments, place = to.slots * units, to.second * units
+    for p in range(cell.second.shape[0]):
+        at = 4 * width * p
+        sums = add_row(cell.second, p, load_four(work.z, 0, 0), work.u)
+        for v, vector in enumerate(sums):
+            store_first(work.z, place + at + v * width, vector, units - at - v * width)
+    for unit in range(0, units, width):
+        second_moments(cell, work.z, unit, units, work.z, moments + unit)
+    of_second = row_moments(work.z, moments + 2 * units, units, y.shape[0], 1)
+    for unit in range(0, units, width):
+        total = sum_with_second(cell, work.z, unit, units, unit, of_second, False)
+        _apply_second(cell, total, own, work, y, h, unit)
 
 
 @jit

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from .cells import cell_forward, load_slots, load_states, panel, places, store_all
 from .compiling import jit
-from .norm import gradients_of_products, sums_of_products
+from .norm import add_second, gradients_before_cell, gradients_of_products, of_second, sums_of_products
 from .options import arrived
-from .products import packed_product
+from .products import packed_product, padded_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
-from .simd import advance, constant_row, lanes, load, pointer, store
+from .simd import constant_row, lanes, load, pointer, store
 from .team import join, meet
 from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, panel_products
 from .units import backward_units, first_backward_units, first_units, forward_units
@@ -79,7 +79,7 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
     start, stop = (0, x.shape[0]) if team.size > 0 else rows_of_part(ragged, start, stop)
     if start == stop:
         return
-    (p0, p1), meets = _share(cell.h.shape[0], members, rank), places(cell).meets
+    (p0, p1), normed, meets = _share(cell.h.shape[0], members, rank), places(cell).normed, places(cell).meets
     least = 1 if ragged.shape[1] == 0 else ROWS  # rows lie anywhere: tiles run along time alone
     block = block_steps(stop - start, z.shape[2] * z.shape[3], least) if keep else z.shape[1]
     end, rows = end_of(ragged, window, start), stop
@@ -95,15 +95,13 @@ def forward_part(tile, recurrent, team, threads, window, ragged, cell, x, h0, h,
             _forward_step(
                 recurrent, team, members, window, ragged, cell, options, norm, x, h0, h, y, c, z, u, slot, keep, t, *share
             )
-            if u is None:
-                meet(team, members, (done + 1) * meets)
-            else:
-                meet(team, members, 2 * done + 1)
-                q0, q1 = _share(cell.second.shape[0], members, rank)
+            if u is not None:
+                meet(team, members, done * meets + 1 + normed)
+                share, then = (start, rows, *_share(cell.second.shape[0], members, rank)), of_second(cell)
                 _second_step(
-                    tile, window, ragged, cell, cell.options, x, h0, h, y, c, z, u, slot, keep, t, start, rows, q0, q1
+                    tile, team, members, window, ragged, cell, options, then, x, h0, h, y, c, z, u, slot, keep, t, *share
                 )
-                meet(team, members, 2 * done + 2)
+            meet(team, members, (done + 1) * meets)
 
 
 @jit
@@ -164,8 +162,8 @@ def _forward_step(
         left = Left(pointer(y, start * y_row + y_at - hidden), y_row, 1, 0)
     whole = p0 + max(0, min(p1, units // (to.spread * width)) - p0) // 2 * 2 if stop - start == 1 else p0
     if norm is not None:
-        part = start, stop, p0, p1, whole
-        sums_of_products(recurrent, team, members, cell, norm, left, z, t - window.start, slot, keep, *part)
+        of_gates, part = (hidden if u is None else u.shape[2]), (start, stop, p0, p1, whole)
+        sums_of_products(recurrent, team, members, cell, norm, left, of_gates, z, t - window.start, slot, keep, *part)
     for p in range(p0, p1):
         j, some, apart = panel(cell, p, units, width)
         if norm is None and (p >= whole or (p - p0) % 2 == 0):
@@ -184,40 +182,23 @@ def _forward_step(
 
 
 @jit
-def _second_step(tile, window, ragged, cell, options, x, h0, h, y, c, z, u, slot, keep, t, start, stop, q0, q1):
+def _second_step(
+    tile, team, members, window, ragged, cell, options, norm, x, h0, h, y, c, z, u, slot, keep, t, start, stop, q0, q1
+):
     """Add the second product to panels q0 to q1 of the first slot of step `t` of z and apply the cell."""
     width, units, hidden, inputs = lanes(y), z.shape[3], y.shape[2], u.shape[2]
-    z_row, u_row = z.shape[1] * z.shape[2] * units, u.shape[1] * inputs
+    z_row, z_at, u_row = z.shape[1] * z.shape[2] * units, slot * z.shape[2] * units, u.shape[1] * inputs
+    j0, j1 = q0 * VECTORS * width, min(q1 * VECTORS * width, -(-hidden // width) * width)
     left = Left(pointer(u, start * u_row + (t - window.start if keep else 0) * inputs), u_row, 1, 0)
-    out = Out(pointer(z, start * z_row + slot * z.shape[2] * units), z_row, width)
+    out = Out(pointer(z, start * z_row + z_at + places(cell).second * units), z_row, width)
+    init = out if norm is None else Out(constant_row(z, 0), 0, width)
     for q in range(q0, q1):
-        some = _padded_product(tile, stop - start, hidden, out, out, left, cell.second, 0, 1, q, q0, q1)
-        j = q * VECTORS * width
-        for n in range(start, stop):
-            for unit in range(j, j + some * width, width):
-                forward_units(window, ragged, cell, options, x.shape[1], h0, h, y, c, z, slot, keep, t, n, unit)
-
-
-@jit
-def _padded_product(tile, rows, columns, out, init, left, panels, first, blocks, q, q0, q1):
-    """Compute panel `q` of q0 to q1 of a product with `columns` columns, packed; return how many vectors it holds.
-
-    What is written ends with a whole vector. Of one row, two whole panels are taken at once: with the first the second one.
-
-    out, init : Out of column 0; panels : (.., K, V), panel 0 at `first`, K rows in all blocks together
-    """
-    width = lanes(panels)
-    panel, k = VECTORS * width, panels.shape[1] // blocks
-    whole = q0 + max(0, min(q1, columns // panel) - q0) // 2 * 2 if rows == 1 else q0
-    vectors = min(VECTORS, -(-columns // width) - q * VECTORS)
-    if q >= whole or (q - q0) % 2 == 0:
-        place = Out(advance(out.start, q * panel), out.row_step, width)
-        apart = panel if init.row_step > 0 else 0
-        begin = Out(advance(init.start, q * apart), init.row_step, width)
-        right = Right(pointer(panels, (first + q) * panels.shape[1] * panel), panel, k * panel)
-        second = panel, apart, panels.shape[1] * panel * (q < whole)
-        panel_products(tile, rows, vectors, place, begin, left, right, k, blocks, second)
-    return vectors
+        padded_product(tile, stop - start, hidden, out, init, left, cell.second, 0, 1, q, q0, q1)
+    if norm is not None:
+        add_second(team, members, cell, norm, z, t - window.start, slot, keep, hidden, start, stop, j0, j1)
+    for n in range(start, stop):
+        for unit in range(j0, j1, width):
+            forward_units(window, ragged, cell, options, x.shape[1], h0, h, y, c, z, slot, keep, t, n, unit)
 
 
 @jit
@@ -293,18 +274,20 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, second, dy, d
         for t in range(t1 - 1, t0 - 1, -1):
             later, rows = rows, rows_at(ragged, t, start, stop)
             place = t, end, start, rows, later, q0, q1
-            _backward_step(
-                tile, team, members, window, ragged, cell, cell.options, cell.norm, u, dy, dh, dc, c, z, dx, *place
-            )
             if second is None:
-                meet(team, members, (end - t) * meets)
-            else:
-                meet(team, members, 2 * (end - t) - 1)
-                s0, s1 = _share(second.shape[0], members, rank)
-                _first_backward_step(
-                    tile, window, ragged, cell, cell.options, u, second, dh, dc, c, z, dx, t, start, rows, s0, s1
+                _backward_step(
+                    tile, team, members, window, ragged, cell, cell.options, cell.norm, u, dy, dh, dc, c, z, dx, *place
                 )
-                meet(team, members, 2 * (end - t))
+            else:
+                then, part = of_second(cell), (t, end, start, rows, *_share(second.shape[0], members, rank))
+                _backward_step(
+                    tile, team, members, window, ragged, cell, cell.options, then, u, dy, dh, dc, c, z, dx, *place
+                )
+                meet(team, members, (end - 1 - t) * meets + 1 + (places(cell).second > 0))
+                _first_backward_step(
+                    tile, team, members, window, ragged, cell, cell.options, cell.norm, u, second, dh, dc, c, z, dx, *part
+                )
+            meet(team, members, (end - t) * meets)
         if dx.shape[2] > 0:
             p0, p1 = _share(w.shape[0], members, rank)
             _input_gradient(tile, window, ragged, cell, w, dx, z, t0, t1, start, rows, p0, p1)
@@ -328,7 +311,7 @@ def _recurrent_products(tile, ragged, cell, options, u, dh, dc, z, q0, q1, slot,
         if part > 0:
             out = Out(pointer(dc, (start * dc.shape[1] + part) * units), dc.shape[1] * units, width)
         for q in range(q0, q1):
-            _padded_product(tile, stop - start, units, out, init, left, u, part * panels, to.h_count, q, q0, q1)
+            padded_product(tile, stop - start, units, out, init, left, u, part * panels, to.h_count, q, q0, q1)
     if options is not None:
         for n in range(start, stop):
             for j in range(q0 * panel, min(q1 * panel, units), width):
@@ -345,7 +328,7 @@ def _backward_step(
     """Bring dh from step t + 1 to step t and apply the cell's adjoint, for panels q0 to q1 of hidden units.
 
     Rows `start` to `later` take part in step t + 1, too; for the others dh is that of their last state. The first step, from
-    the `end` on, is end - 1.
+    the `end` on, is end - 1. norm : of the product that comes right before the cell, None where that is not normalised
     """
     width = lanes(z)
     if later > start:
@@ -359,22 +342,27 @@ def _backward_step(
     if norm is not None:
         j0, j1 = q0 * VECTORS * width, min(q1 * VECTORS * width, z.shape[3])
         place = end - 1 - t, t - window.start, dy.shape[2], start, stop, j0, j1
-        gradients_of_products(team, members, cell, norm, z, *place)
+        gradients_before_cell(team, members, cell, norm, z, *place)
 
 
 @jit
-def _first_backward_step(tile, window, ragged, cell, options, u, second, dh, dc, c, z, dx, t, start, stop, q0, q1):
+def _first_backward_step(
+    tile, team, members, window, ragged, cell, options, norm, u, second, dh, dc, c, z, dx, t, end, start, stop, q0, q1
+):
     """Write ``du = dz W`` of the second product to dh, which nobody needs any more, and apply the first part's adjoint."""
     width, to, units, hidden = lanes(z), places(cell), z.shape[3], u.shape[1] // places(cell).h_count
     z_row = z.shape[1] * to.slots * units
-    left = Left(pointer(z, start * z_row + (t - window.start) * to.slots * units), z_row, 1, 0)
+    left = Left(pointer(z, start * z_row + ((t - window.start) * to.slots + to.second) * units), z_row, 1, 0)
     out, init = Out(pointer(dh, start * units), units, width), Out(constant_row(z, 0), 0, width)
     for q in range(q0, q1):
-        vectors = _padded_product(tile, stop - start, units, out, init, left, second, 0, 1, q, q0, q1)
+        vectors = padded_product(tile, stop - start, units, out, init, left, second, 0, 1, q, q0, q1)
         for n in range(start, stop):
             for v in range(vectors):
                 unit = (q * VECTORS + v) * width
                 first_backward_units(window, ragged, cell, options, dx.shape[1], hidden, dh, dc, c, z, t, n, unit)
+    if norm is not None:
+        j0, j1 = q0 * VECTORS * width, min(q1 * VECTORS * width, units)
+        gradients_of_products(team, members, cell, norm, z, end - 1 - t, t - window.start, hidden, start, stop, j0, j1)
 
 
 @jit

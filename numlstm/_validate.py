@@ -259,7 +259,7 @@ def weights(blocks: Mapping[str, tuple[int, int]], value: object, owner: str) ->
     arrays = [W_ih, *[floating(name, array, like) for name, array in zip(list(blocks)[1:], value[1:], strict=True)]]
     W_hh, count = arrays[1], blocks["W_hh"][0]
     if "W_p" in blocks:
-        hidden = _projected(count, W_hh, arrays[-1])
+        hidden = _projected(count, W_hh, arrays[list(blocks).index("W_p")])
     elif W_hh.ndim != 2 or W_hh.shape[0] != count * W_hh.shape[1] or W_hh.shape[1] == 0:
         hint = ""
         if W_hh.ndim == 2 and W_hh.shape[1] == count * W_hh.shape[0] > 0:

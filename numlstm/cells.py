@@ -100,7 +100,8 @@ class CellSpec(Spec):
         Layer normalisation (Ba, Kiros and Hinton 2016, equation 20): ``gain_ih n(W x) + gain_hh n(U h) + b`` instead of
         ``W x + U h + b``. n takes the mean from all rows of a product together, of all gates, and divides by the square root
         of their variance + 1e-5. c is not normalised, unlike in their equation 22: every step would wait for one more mean
-        over all units. Peepholes are added behind it. Not for projected cells.
+        over all units. Peepholes are added behind it. With gate_recurrence U h is the whole recurrent product, what R adds
+        included; with gate_sets=2 both products have all blocks, a too. W_p is applied as it is.
     """
 
     input_gate: bool = True
@@ -145,12 +146,6 @@ class CellSpec(Spec):
                 "gate_sets=2 is for cells with an input, a forget and an output gate of their own, of which nothing says to "
                 "which set peepholes, gate_recurrence or cell_input='h only' would belong"
             )
-        if self.layer_norm and (self.gate_recurrence or self.gate_sets == 2):
-            raise ValueError(
-                "layer_norm=True normalises W x and U h: nobody has said what it means with gate_recurrence or gate_sets=2"
-            )
-        if self.layer_norm and self.projected:
-            raise ValueError("layer_norm=True and a projection do not go together yet: give one of them")
 
     @functools.cached_property
     def state_names(self) -> tuple[str, ...]:
@@ -178,7 +173,10 @@ class GRUSpec(Spec):
         was published: ``n = a(W x + b + U (r h))``, without b_hn. Then a step has two products, the second of which waits
         for the first.
     activation : of n, as CellSpec's input_activation; recurrent_activation : of r and z
-    layer_norm : as for CellSpec; b_hn comes after the gain
+    layer_norm : as for CellSpec; b_hn comes after the gain. With reset_after=False there are three products, each normalised
+        over what it yields: W x over all rows, U h over those of r and z, and U (r h) over those of n,
+        ``n = a(gain_ih n(W x) + b + gain_hh n(U (r h)))``. r is known only behind the second, so that no mean can be over
+        all rows of U at once.
     """
 
     activation: str = "tanh"
@@ -194,10 +192,6 @@ class GRUSpec(Spec):
         _validate.choice("activation", self.activation, SQUASHERS)
         _validate.choice("recurrent_activation", self.recurrent_activation, GATES)
         _validate.flag("reset_after", self.reset_after)
-        if self.layer_norm and not self.reset_after:
-            raise ValueError(
-                "layer_norm=True goes with reset_after=True: the second product of a step is not normalised yet"
-            )
 
     @functools.cached_property
     def weights(self) -> dict[str, tuple[int, int]]:

@@ -45,7 +45,7 @@ class RNNState(NamedTuple):
 class Work(NamedTuple):
     """What the first product of a step leaves to the second one: u (H,) and z, of each gate (H,), padded.
 
-    A step overwrites it and reads nothing older.
+    With layer normalisation z is also the place for the products. A step overwrites it and reads nothing older.
     """
 
     u: Array
@@ -109,7 +109,7 @@ class FGRState(NamedTuple):
 class NormedState(NamedTuple):
     """State of one sequence for `step`, of a layer whose products are normalised.
 
-    states : LSTMState, RNNState or SLSTMState
+    states : LSTMState, RNNState, SLSTMState or FGRState; cells with two products a step have none such, but a larger work
     products : a place for both products; a step overwrites it and reads nothing older
     """
 
@@ -244,7 +244,7 @@ def _part(layer: Any, maker: Any) -> Part:
 
 
 def numbers_of_products(spec: "Spec", units: int, dtype: np.dtype[Any]) -> int:
-    """Return how many numbers normalised products take in a state."""
+    """Return how many numbers normalised products take in a state, beside the work of a cell with two products."""
     from . import backend
 
     return backend.numbers_of_step(spec.name, units, dtype) if spec.layer_norm else 0

@@ -40,8 +40,6 @@ def has(cell, option):
         return not isinstance(cell, reference.GRU)
     if option == "layer norm of c" and not cell.has_cell_state:
         return False
-    if option.startswith("layer norm"):
-        return not (isinstance(cell, reference.LSTM) and (cell.gate_recurrence or cell.gate_sets > 1))
     return cell.has_cell_state or option not in CELL_STATE
 
 

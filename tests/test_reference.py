@@ -202,8 +202,6 @@ def test_slstm_neither_overflows_nor_divides_by_zero(rng, forget_gate):
     ("cell", "options", "reason"),
     [
         (reference.GRU(), ["projection"], "cannot be narrower"),
-        (reference.PRESETS["fgr"], ["layer norm"], "nobody defined"),
-        (reference.PRESETS["ltms"], ["layer norm"], "nobody defined"),
         *[
             (cell, [option], "needs a cell state")
             for cell in CELLS.values()

@@ -138,10 +138,10 @@ class Recurrent:
     def _norm_work(self, units: int, steps: int) -> norm.Work:
         """Return memory for the normalisation of the products."""
         batch, _, _, hidden = self._sizes
-        kept, slots = batch if self._keep else 0, self._kind.cell.slots
+        cell, kept = self._kind.cell, batch if self._keep else 0
         if self._keep:  # sums of the gradients of products, which nobody wants
             self._db = self._memory(((1 + int(self._kind.rows[2].max())) * hidden,), self._dtype)
-        shapes = (batch, 4, units), (kept, steps, 2), (kept, slots, units)
+        shapes = (batch, 4, units), (kept, steps, 2 + (cell.second_slot > 0)), (kept, cell.slots, units)
         return norm.Work(*(self._memory(shape, self._dtype) for shape in shapes))
 
     def _some_states(self) -> tuple[Array, ...]:

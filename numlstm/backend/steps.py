@@ -29,12 +29,17 @@ def recurrent_step(name: str, weights: Parameters, clip: float | None, zoneout: 
 
 def work_sizes(params: Any) -> tuple[int, ...]:
     """Return the sizes of the arrays that a recurrent layer's step works in, none for a cell with one product."""
-    return () if params.second is None else (params.second.shape[1], params.b.size)
+    if params.second is None:
+        return ()
+    slots, units = params.b.shape
+    numbers = slots * units if params.base is None else int(norm.numbers_of_step(slots, units))
+    return params.second.shape[1], numbers
 
 
 def numbers_of_step(name: str, units: int, dtype: np.dtype[Any]) -> int:
-    """Return how many numbers a step works on beside the states, of a cell whose products are normalised."""
-    return int(norm.numbers_of_step(kind_of(name).cell.slots, layout.padded(units, dtype)))
+    """Return how many numbers a step works on beside states and work, of a cell whose products are normalised."""
+    cell = kind_of(name).cell
+    return 0 if cell.second_product else int(norm.numbers_of_step(cell.slots, layout.padded(units, dtype)))
 
 
 def dense_step(W: Array, b: Array | None, activation: str) -> Any:

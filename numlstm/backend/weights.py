@@ -71,7 +71,7 @@ def kind_of(name: str) -> Kind:
     gates = cell.x_slots[1], cell.h_slots[1]
     first = int(gradients.first_slot.py_func(cell.rows))
     second_rows = np.full_like(cell.rows, -1)
-    second_rows[::2, 0] = 0  # with weights and a bias, which nobody reads
+    second_rows[::2, cell.second_slot] = 0  # with weights and a bias, which nobody reads
     orders = x_order, h_order
     return Kind(cell, cell.rows, orders, gates, first, cells.spread_of(cell), 1 + cell.seen, second_rows)
 

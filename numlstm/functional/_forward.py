@@ -147,9 +147,9 @@ def rnn(
         which i, f and o (rows) see i, f and o of the step before (columns); with two sets of gates blocks as `CellSpec` has
         them. "gru": W_ih (3H, I),
         W_hh (3H, H), b (3H,), b_hn (H,), gates r, z, n. "rnn": W_ih (H, I), W_hh (H, H), b (H,). "slstm": as the LSTM.
-        A projected cell's W_hh is (G H, P), and W_p (P, H) is the last; y and h are (.., P) then. A `numlstm.Cell`: as its
-        ``weights`` says, b_h last. With layer normalisation gain_ih and gain_hh follow, one number for each row of W_ih and
-        of W_hh.
+        A projected cell's W_hh is (G H, P), and W_p (P, H) stands behind the others; y and h are (.., P) then. A
+        `numlstm.Cell`: as its ``weights`` says, b_h last. With layer normalisation gain_ih and gain_hh follow, one number
+        for each row of W_ih and of W_hh.
     states : (h, c), (h,), (h, c, n, m) or (h, c, i, f, o), (N, H) each, optional
         Before the first step; zeros if left out, or for None among them.
     cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec`, `numlstm.RNNSpec`, `numlstm.SLSTMSpec` or `numlstm.Cell`

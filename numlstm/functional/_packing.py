@@ -150,7 +150,8 @@ def jit(
 def sizes_of(spec: Spec, weights: Sequence[Array]) -> tuple[int, int]:
     """Return how many hidden units and outputs there are."""
     outputs: int = weights[1].shape[1]
-    return (weights[-1].shape[1] if "W_p" in spec.weights else outputs), outputs
+    named = dict(zip(spec.weights, weights, strict=True))
+    return (named["W_p"].shape[1] if "W_p" in named else outputs), outputs
 
 
 def checked_weights(spec: Spec, weights: object) -> tuple[Array, ...]:

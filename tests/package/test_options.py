@@ -23,11 +23,13 @@ CELLS = {
     "slstm": reference.SLSTM(),
     "projected": reference.PRESETS["peephole"],
     "lstm, normed": reference.LSTM(),
+    "gru before, normed": reference.GRU(reset_after=False),
 }
 SPECS = {  # of cells without a name of their own
     "gru before": cells.GRUSpec(reset_after=False),
     "projected": CellSpec(peepholes=True, projected=True),
     "lstm, normed": CellSpec(layer_norm=True),
+    "gru before, normed": cells.GRUSpec(reset_after=False, layer_norm=True),
 }
 SIZES = [(3, 7, 5, 9), (2, 40, 3, 33), (1, 20, 4, 64)]
 ALLOWED_EPS = 500  # in units of eps * (1 + the largest element): sums of a few hundred products, and T steps of them
@@ -49,7 +51,7 @@ class Case:
     def __init__(self, rng, name, kind, sizes, dtype, ragged=False):
         batch, steps, inputs, hidden = self.sizes = sizes
         self.spec, self.cell = cells.spec(SPECS.get(name, name)), CELLS[name]
-        outputs = hidden // 2 + 1 if name == "projected" else hidden
+        outputs = hidden // 2 + 1 if "W_p" in self.spec.weights else hidden
         projection = None if outputs == hidden else outputs
         shapes = reference.weight_shapes(self.cell, inputs, hidden, projection, self.spec.layer_norm)
         scale, widths = hidden**-0.5, self.spec.state_sizes(hidden, outputs)

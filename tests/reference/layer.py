@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from reference.cells import GRU
-from reference.lstm import LSTM
 from reference.parts import Weights
 
 
@@ -109,8 +108,6 @@ class _Layer:
 
 def _check(cell, weights, options):
     """Refuse what has no meaning."""
-    several = isinstance(cell, LSTM) and (cell.gate_recurrence or cell.gate_sets > 1)
-    assert not ("gain_ih" in weights and several), "nobody defined layer normalisation of recurrent or mixed gates"
     assert not ("W_p" in weights and isinstance(cell, GRU)), "a GRU mixes n with h, so that h cannot be narrower"
     for name in ("cell_clip", "zoneout_c"):
         assert getattr(options, name) is None or cell.has_cell_state, f"{name} needs a cell state with a scale of its own"

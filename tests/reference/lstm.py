@@ -89,9 +89,20 @@ class LSTM:
         present = zip(self.gates, np.split(w["p"], len(self.gates)), strict=True) if self.peepholes else ()
         return dict.fromkeys("ifo", 0.0) | dict(present)
 
+    def _recurrent_product(self, w, seen, gates):
+        """Return W_hh h (N, rows * H); R adds what it makes of the gates of the step before in the rows of the gates."""
+        z = seen @ w["W_hh"].T
+        if self.gate_recurrence:
+            z[:, self._columns_of_gates(z)] += np.hstack(gates) @ w["R"].T
+        return z
+
+    def _columns_of_gates(self, z):
+        """Return which columns of z (N, rows * H) are of gates."""
+        return np.repeat([k in self.gates for k in self.rows], z.shape[1] // len(self.rows))
+
     def _products(self, w, x, seen, gates):
         """Return what the gates and g get from the products, by letter, and what mixed the sets: blocks and their shares."""
-        z = w.product("W_hh", seen) + w["b"]
+        z = w.with_gain("W_hh", self._recurrent_product(w, seen, gates)) + w["b"]
         z[:, self._columns_of_x(z)] += w.product("W_ih", x)
         blocks = np.split(z, len(self.rows), axis=1)
         a = sigmoid(blocks[-1]) if self.gate_sets == 2 else 1.0
@@ -99,10 +110,6 @@ class LSTM:
         pre = dict.fromkeys("ifgoa", 0.0)
         for k, block, share in zip(self.rows, blocks, self._shares(a), strict=True):
             pre[k] = pre[k] + share * block
-        if self.gate_recurrence:
-            recurrent = np.split(w.product("R", np.hstack(gates)), len(self.gates), axis=1)
-            for k, block in zip(self.gates, recurrent, strict=True):
-                pre[k] = pre[k] + block
         return pre, {"a": a, "blocks": blocks}
 
     def _products_backward(self, w, x, seen, gates, mixed, dpre):
@@ -110,18 +117,21 @@ class LSTM:
         a, dpre = mixed["a"], dpre | {"a": np.zeros_like(dpre["g"])}
         dz = [share * dpre[k] for k, share in zip(self.rows, self._shares(a), strict=True)]
         if self.gate_sets == 2:
-            gates = [k not in "ga" for k in self.rows]
-            signs = [(2 * first - 1) * gate for first, gate in zip(self._shares(1.0), gates, strict=True)]
+            of_gates = [k not in "ga" for k in self.rows]
+            signs = [(2 * first - 1) * gate for first, gate in zip(self._shares(1.0), of_gates, strict=True)]
             da = sum(sign * block * dpre[k] for sign, block, k in zip(signs, mixed["blocks"], self.rows, strict=True))
             dz[-1] = da * a * (1 - a)
         dz = np.hstack(dz)
         w.add("b", dz.sum(axis=0))
         dx = w.product_backward("W_ih", x, dz[:, self._columns_of_x(dz)])
-        dseen = w.product_backward("W_hh", seen, dz)
-        if not self.gate_recurrence:
-            return dx, dseen, []
-        dgates = w.product_backward("R", np.hstack(gates), np.hstack([dpre[k] for k in self.gates]))
-        return dx, dseen, np.split(dgates, len(self.gates), axis=1)
+        dz = w.with_gain_backward("W_hh", self._recurrent_product(w, seen, gates), dz)
+        w.add("W_hh", dz.T @ seen)
+        dseen, dgates = dz @ w["W_hh"], []
+        if self.gate_recurrence:
+            of_gates = dz[:, self._columns_of_gates(dz)]
+            w.add("R", of_gates.T @ np.hstack(gates))
+            dgates = np.split(of_gates @ w["R"], len(self.gates), axis=1)
+        return dx, dseen, dgates
 
     def forward(self, w, options, x, seen, before):
         gate, into, out = self._activations(options)

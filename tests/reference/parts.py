@@ -62,19 +62,26 @@ class Weights:
 
     def product(self, name, v, rows=slice(None)):
         """Return v W^T with these rows of W."""
-        z = v @ self[name][rows].T
-        gain = _gain(name)
-        return self[gain][rows] * normalise(z, self.epsilon) if gain in self else z
+        return self.with_gain(name, v @ self[name][rows].T, rows)
 
     def product_backward(self, name, v, dz, rows=slice(None)):
         """Return dv, and add to the gradients of W and its gain."""
-        gain = _gain(name)
-        if gain in self:
-            z = v @ self[name][rows].T
-            self.add(gain, (dz * normalise(z, self.epsilon)).sum(axis=0), rows)
-            dz = normalise_backward(z, dz * self[gain][rows], self.epsilon)
+        dz = self.with_gain_backward(name, v @ self[name][rows].T, dz, rows)
         self.add(name, dz.T @ v, rows)
         return dz @ self[name][rows]
+
+    def with_gain(self, name, z, rows=slice(None)):
+        """Return the product z with these rows of a matrix, normalised where the matrix has a gain."""
+        gain = _gain(name)
+        return self[gain][rows] * normalise(z, self.epsilon) if gain in self else z
+
+    def with_gain_backward(self, name, z, dz, rows=slice(None)):
+        """Return the gradient of z from that of what `with_gain` makes of it, and add to that of the gain."""
+        gain = _gain(name)
+        if gain not in self:
+            return dz
+        self.add(gain, (dz * normalise(z, self.epsilon)).sum(axis=0), rows)
+        return normalise_backward(z, dz * self[gain][rows], self.epsilon)
 
 
 def _gain(name):
