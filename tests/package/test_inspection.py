@@ -23,6 +23,7 @@ CELLS = {
 }
 CELLS = {name: made for name, made in CELLS.items() if name in (*numlstm.cells.NAMES, "no gate", "gru before")}
 CELLS["lstm, normed"] = lambda **more: LSTM(9, layer_norm=True, **more), reference.LSTM()
+CELLS["gru before, normed"] = lambda **more: GRU(9, reset_after=False, layer_norm=True, **more), reference.GRU(False)
 NAMES = {
     "nig": "fgoch",
     "nfg": "igoch",
@@ -32,6 +33,7 @@ NAMES = {
     "no gate": "gch",
     "gru": "rznh",
     "gru before": "rznh",
+    "gru before, normed": "rznh",
     "rnn": "h",
     "slstm": "ifgocnmh",
 }

@@ -59,7 +59,7 @@ def _steps(model, x, runner=run):
 KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before", "projected")] + [
     (cell, "float64") for cell in ("lstm", "peephole", "gru", "rnn")
 ]
-KINDS += [("peephole, normed", "float32"), ("rnn, normed", "float64")]
+KINDS += [(f"{cell}, normed", "float32") for cell in ("fgr", "gru before", "projected")] + [("rnn, normed", "float64")]
 
 
 @pytest.mark.parametrize(("cell", "dtype"), KINDS)

@@ -62,7 +62,7 @@ MODELS = {
     "normalised products": lambda: [
         LSTM(5, layer_norm=True, return_sequences=True),
         Bidirectional(GRU(4, layer_norm=True, use_bias=False, return_sequences=True)),
-        LSTM(9, layer_norm=True),
+        LSTM(9, layer_norm=True, projection=3),
         Dense(2),
     ],
     "dense before": lambda: [Dense(7, "tanh"), LSTM(5), Dense(2)],
