@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _random, cells
+from . import _random
+from ._engine_weights import wide_shape
 from ._validate import Array
 from ._workspace import Take
 
@@ -106,7 +107,7 @@ class RecurrentRun(Run):
     def _recurrent_matrix(self, take: Take, dtype: np.dtype[Any]) -> Array | None:
         """Return memory for the recurrent matrix as the engine takes it, None where the layer has it so."""
         shape = 4 * self._layer.units, self._layer.units
-        return take(cells.wide_shape(shape), dtype) if "R" in self._layer.spec.weights else None
+        return take(wide_shape(shape), dtype) if "R" in self._layer.spec.weights else None
 
     def load(self) -> None:
         self._weights = self._layer.weights_inside(self._zeros, self._wide[0], self._backend.widen)

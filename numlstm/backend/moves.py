@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from numlstm import _validate, cells, devices
+from numlstm import _engine_weights, _validate, devices
 from numlstm._validate import Array
 from numlstm._workspace import Arena as Arena
 from numlstm._workspace import aligned_empty
@@ -13,7 +13,7 @@ from .training import run_loss
 
 VIEWS = True  # arrays (N, T, ..) can be seen with their steps the other way round
 
-zeros, joined, widen, narrow = np.zeros, np.concatenate, cells.widen, cells.narrow
+zeros, joined, widen, narrow = np.zeros, np.concatenate, _engine_weights.widen, _engine_weights.narrow
 
 
 def converted(values: Array, memory: Array) -> Array:

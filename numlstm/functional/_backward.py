@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numlstm import _validate, cells
+from numlstm import _validate
+from numlstm._engine_weights import outside
 from numlstm._validate import Array
 from numlstm._workspace import give_back
 
@@ -96,7 +97,7 @@ def rnn_backward(tape: Tape | None, dy: Array | None, dstates: Sequence[Array | 
     named = [(f"dstates[{i}]", state) for i, state in enumerate(given)]
     dx, sums, first = _backward("rnn", tape, dy, named)
     assert tape is not None
-    return RNNGradients(dx, cells.outside(tape._spec, sums), first)
+    return RNNGradients(dx, outside(tape._spec, sums), first)
 
 
 def _backward(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numlstm import _threads, _validate, cells
+from numlstm._engine_weights import inside
 from numlstm._validate import Array
 from numlstm._workspace import aligned_empty, borrow, give_back
 from numlstm.cells import Spec
@@ -260,7 +261,7 @@ def _forward(
         kind, sizes, dtype, keep, aligned_empty, recompute, compute_dtype, ragged, chosen is not None, outputs
     )
     if checked is not None:
-        checked = cells.inside(spec, checked)
+        checked = inside(spec, checked)
         packed = borrow(own) or backend.Weights(kind, features, hidden, dtype, aligned_empty, outputs)
         packed.load(checked)
     new = np.zeros if ragged else np.empty  # what lies past a length is not written

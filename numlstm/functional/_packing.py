@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from numlstm import _validate, cells
+from numlstm._engine_weights import inside
 from numlstm._validate import Array
 from numlstm._workspace import aligned_empty
 from numlstm.cells import Spec
@@ -102,7 +103,7 @@ def pack(
     hidden, outputs = sizes_of(spec, arrays)
     sizes = arrays[0].shape[1], hidden, arrays[0].dtype
     packed = backend.Weights(backend.kind_of(spec.name), *sizes, aligned_empty, outputs)
-    packed.load(cells.inside(spec, arrays))
+    packed.load(inside(spec, arrays))
     if compute_dtype is not None:
         packed.round()
     return PackedWeights(spec, arrays, packed, compute_dtype)

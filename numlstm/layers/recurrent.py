@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numlstm import _random, _validate, cells, initializers
+from numlstm import _engine_weights, _random, _validate, cells, initializers
 from numlstm._validate import Array
 from numlstm.cells import GAINS
 from numlstm.functional import RECOMPUTE
@@ -76,7 +76,7 @@ class Recurrent(Layer):
         """The weights as `numlstm.functional` takes them: views, not copies."""
         if not self.built:
             raise ValueError("the layer has no weights yet: give it an input_shape, or show it data, first")
-        arrays = cells.outside(self.spec, self.weights_inside(np.zeros, gains=False))
+        arrays = _engine_weights.outside(self.spec, self.weights_inside(np.zeros, gains=False))
         found = dict(zip(self.spec.weights, arrays, strict=True))
         return tuple({**found, **{name: self.parameters[name] for name in GAINS if name in found}}.values())
 
@@ -86,18 +86,18 @@ class Recurrent(Layer):
         return self.spec.state_sizes(self.units, self.outputs)
 
     def weights_inside(
-        self, zeros: Any, wide: Array | None = None, widen: Any = cells.widen, gains: bool = True
+        self, zeros: Any, wide: Array | None = None, widen: Any = _engine_weights.widen, gains: bool = True
     ) -> tuple[Array, ...]:
         """Return the weights as the engine takes them; `zeros` makes those that the layer does without.
 
-        wide : memory for the engine's recurrent matrix, of a cell that needs one, which `widen` fills (cells.widen)
+        wide : memory for the engine's recurrent matrix, of a cell that needs one, which `widen` fills
         gains : whether a copy of the biases has the gains behind it, where products are normalised
         """
         W_ih, W_hh = self.parameters["W_ih"], self.parameters["W_hh"]
         b = self.parameters["b"] if self.use_bias else zeros(self.bias_size, W_ih.dtype)
         p, R = self.parameters.get("p"), self.parameters.get("R")
         if R is not None:
-            wide = np.empty(cells.wide_shape(W_hh.shape), W_hh.dtype) if wide is None else wide
+            wide = np.empty(_engine_weights.wide_shape(W_hh.shape), W_hh.dtype) if wide is None else wide
             widen(W_hh, R, wide)
             W_hh = wide
         if self.spec.layer_norm and gains:

@@ -5,7 +5,7 @@ from made import SPECS, Made
 from numlstm.kernels import dropout
 from numlstm.kernels.options import Options
 
-from numlstm import cells as specs
+from numlstm._engine_weights import inside, outside
 from numlstm.backend import kind_of
 
 SEED = 12345
@@ -24,7 +24,7 @@ class Layer:
         self.made, self.sizes, self.dtype = Made(rng, name, sizes, dtype), sizes, dtype
         self.lengths = np.full(batch, steps) if lengths is None else np.array(lengths)
         self.kind = kind_of(self.made.spec.name).cell
-        W_ih, W_hh, b, p = specs.inside(self.made.spec, tuple(self.made.weights.values()))
+        W_ih, W_hh, b, p = inside(self.made.spec, tuple(self.made.weights.values()))
         self.weights = W_ih, W_hh, b.reshape(-1, hidden), p
         self.x = np.where(np.arange(steps) < self.lengths[:, None], self.made.x.transpose(2, 0, 1), np.nan)
         self.x = self.x.transpose(1, 2, 0).astype(dtype)
@@ -85,7 +85,7 @@ class Layer:
         passes.backward(cell, layer, inner, outer, gradients is not None)
         dx, dh, dc = device.host(inner.dx), device.host(inner.dh), device.host(inner.dc)
         *weights, _ = map(device.host, outer)
-        weights = specs.outside(spec, (*weights[:2], weights[2].reshape(-1), weights[3]))
+        weights = outside(spec, (*weights[:2], weights[2].reshape(-1), weights[3]))
         return y, last, *(c[:, steps, k] for k in states), dx, *weights, dh, *(dc[:, k] for k in states)
 
     def by_the_textbook(self):

@@ -8,7 +8,8 @@ from layers import NOT_YET
 from made import SPECS, Made
 from own_cells import OWN
 
-from numlstm import GRU, LSTM, Dense, DeviceError, Dropout, Embedding, Sequential, cells, jitting
+from numlstm import GRU, LSTM, Dense, DeviceError, Dropout, Embedding, Sequential, jitting
+from numlstm._engine_weights import inside
 from numlstm.backend.cuda.availability import missing
 from numlstm.backend.cuda.steps import GpuSteps
 from numlstm.functional import SequenceState
@@ -72,7 +73,7 @@ def test_every_cell_matches_the_textbook(rng, device, name, options):
     has_c = options and "c" in made.spec.state_names and "m" not in made.spec.state_names
     clip, zoneout = 0.3 if has_c else None, (0.25 * options, 0.1 * has_c)
     maker = GpuSteps(device.step)
-    weights = cells.inside(made.spec, tuple(made.weights.values()))
+    weights = inside(made.spec, tuple(made.weights.values()))
     step, params = maker.chain_step([maker.recurrent_step(made.spec.name, weights, clip, zoneout)])
     part = jitting.Part(None, 6, made.spec.state_names, (6,) * made.spec.states)
     layer = jitting.zero_state(part, np.dtype(dtype), after=(SEQUENCES,))

@@ -77,7 +77,7 @@ class Moves(Arrays):
                 self._combine("MULTIPLY" if mode == "mul" else "HALVE", dy, other, gradient)
 
     def widen(self, W_hh: DeviceArray, R: DeviceArray, wide: DeviceArray) -> None:
-        """As cells.widen."""
+        """As numlstm._engine_weights.widen."""
         hidden = W_hh.shape[1]
         zero = self.constant((hidden, 3 * hidden), wide.dtype)
         self.copy_rows(zero, (0, 3 * hidden), wide, ((8 * hidden + 1) * hidden, 4 * hidden), hidden, 3 * hidden)
@@ -85,7 +85,7 @@ class Moves(Arrays):
             self.copy_rows(part, rows, wide, of_wide, count, rows[1])
 
     def narrow(self, wide: DeviceArray, W_hh: DeviceArray, R: DeviceArray) -> None:
-        """As cells.narrow."""
+        """As numlstm._engine_weights.narrow."""
         for part, rows, of_wide, count in _parts_of_wide(W_hh, R):
             self.copy_rows(wide, of_wide, part, rows, count, rows[1])
 

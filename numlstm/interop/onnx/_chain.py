@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from numlstm import cells
+from numlstm._engine_weights import inside
 from numlstm.interop._parts import Part, both_ways, recurrent
 from numlstm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
 
@@ -132,7 +133,7 @@ class Chain:
         kind, given = _layer_of(spec)
         values = []
         for block in blocks:
-            arrays = zip(("W_ih", "W_hh", "b", "p"), cells.inside(spec, _recurrent.in_numlstm(spec, block)), strict=True)
+            arrays = zip(("W_ih", "W_hh", "b", "p"), inside(spec, _recurrent.in_numlstm(spec, block)), strict=True)
             values.append({name: a for name, a in arrays if a.size and (use_bias or name != "b")})
         if made.reverse == (True,):
             given["go_backwards"] = True
