@@ -67,7 +67,7 @@ class Stack(Placed):
         if layer.name is not None and any(other.name == layer.name for other in self.layers):
             raise ValueError(f"the model has a layer named {layer.name} already: names must differ")
         if self._gpu is not None:
-            self._gpu.check([layer])
+            self._gpu.check([layer], self.dtype)
         first = not self.layers and self._input_shape is None
         shape = (layer.input_shape or layer.built_for) if first else self.output_shape
         if shape is not None:

@@ -11,6 +11,8 @@ __all__ = ["DEVICES", "DeviceError", "choose"]
 Array = _validate.Array
 on_gpu = _validate.on_gpu
 DEVICES = ("cpu", "cuda", "auto")
+PRECISIONS = ("float32", "float64", "tf32", "bfloat16")  # of products on a GPU
+SWEEPS = ("registers", "rows", "graph", "steps")  # as kernels.cuda.recurrent has them
 
 
 class DeviceError(RuntimeError):
@@ -36,6 +38,15 @@ def choose(device: Any) -> str:
     if what is not None and device == "cuda":
         raise DeviceError(f"device='cuda' cannot be used: {what}")
     return "cpu" if what is not None else "cuda"
+
+
+def check_choices(device: str, stream: Any, precision: Any, sweep: Any) -> None:
+    """Refuse what is chosen for a GPU where there is to be none, and names that nothing has, with ValueError."""
+    for name, value in (("stream", stream), ("precision", precision), ("sweep", sweep)):
+        if value is not None and device == "cpu":
+            raise ValueError(f"{name} is for device='cuda' or 'auto', not for 'cpu'")
+    _validate.optional_choice("precision", precision, PRECISIONS)
+    _validate.optional_choice("sweep", sweep, SWEEPS)
 
 
 def host(array: Any) -> Array:

@@ -25,17 +25,6 @@ class Chosen(NamedTuple):
         return " ".join(filter(None, self))
 
 
-class _Passes:
-    """kernels.cuda.recurrent, with the sweep and the precision that were chosen instead of those of its table."""
-
-    def __init__(self, module: Any, sweep: str, precision: str) -> None:
-        self._module = module
-        self.Recurrent = functools.partial(module.Recurrent, sweep=sweep, precision=precision)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
-
-
 class Numlstm(worker.Numlstm):
     """Passes are called as a model calls them, without the checks of what a user hands in; a training step with all."""
 
@@ -44,11 +33,8 @@ class Numlstm(worker.Numlstm):
     def __init__(self, threads: int, chosen: Chosen) -> None:
         from numlstm.backend.cuda import open_device
 
-        self._chosen, self._device = chosen, open_device()
-        self._choose(self._device)
-
-    def _choose(self, device: Any) -> None:
-        device.recurrent = _Passes(device.recurrent, self._chosen.sweep, self._chosen.precision)
+        self._how = {"precision": chosen.precision, "sweep": chosen.sweep}
+        self._device = open_device(**self._how)
 
     def _passes(self, given: Problem, keep: bool) -> tuple[Any, ...]:
         """Return the passes, and their weights and arrays, on the GPU. keep : whether to go back, too"""
@@ -91,8 +77,7 @@ class Numlstm(worker.Numlstm):
         return self._task(run, lambda _: {name: device.host(array) for name, array in found.items()})
 
     def _place(self, model: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
-        model.to("cuda")
-        self._choose(model.backend)
+        model.to("cuda", **self._how)
         placed = tuple(model.backend.array(array) for array in arrays)
         model.backend.synchronize()
         return placed

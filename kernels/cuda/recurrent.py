@@ -199,6 +199,12 @@ class Recurrent(_Products):
                 f"sweep: 'registers' needs a precision of tensor cores and a plain cell, got {precision!r}, {name}"
             )
 
+    def check(self, units: int) -> None:
+        """Refuse more hidden units than there are registers for, if that sweep was asked for."""
+        most = SWEEPS["registers"].units.get(self._tile.precision, 0)
+        if self._sweep == "registers" and units > most:
+            raise ValueError(f"sweep: 'registers' is for up to {most} units in {self._tile.precision}, not {units}")
+
     def forward(self, cell: Any, layer: Layer) -> None:
         """Run the layer over time: write y, h, c and z."""
         batch, steps, units = layer.y.shape

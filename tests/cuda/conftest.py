@@ -40,9 +40,13 @@ def device(request):
 @pytest.fixture
 def gpu(simulated, monkeypatch):
     """Let models find the simulator as their GPU, and return its memory."""
-    tile = simulated.recurrent.Tile(4, 2, 2, 4)
+
+    def opened(stream=None, precision=None, sweep=None):
+        tile = (8, 4, 4, 16) if precision in ("tf32", "bfloat16") else (4, 2, 2, 4)
+        return cuda.Cuda(cuda.stream_address(stream), precision, sweep, simulated.recurrent.Tile(*tile))
+
     modules = simulated.memory, simulated.operations, simulated.recurrent
-    monkeypatch.setattr(cuda, "open_device", lambda stream=None: cuda.Cuda(cuda.stream_address(stream), tile))
+    monkeypatch.setattr(cuda, "open_device", opened)
     monkeypatch.setattr("numlstm.devices.choose", lambda device: device)
     monkeypatch.setattr("numlstm.backend.cuda.arrays.kernels", lambda: modules)
     return simulated.memory

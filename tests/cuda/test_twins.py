@@ -17,7 +17,7 @@ from own_cells import OWN
 from support import KERNELS
 
 import numlstm
-from numlstm import jitting, lanes, layers
+from numlstm import devices, jitting, lanes, layers
 from numlstm.backend.cuda import support
 from numlstm.backend.cuda.steps import GpuSteps
 from numlstm.layers import dense
@@ -63,6 +63,20 @@ def test_every_entry_point_has_a_twin(simulated):
 def test_parameters_of_cells_are_the_same(simulated):
     assert {*simulated.recurrent.Weights._fields, *simulated.missing.PARAMETERS} == set(cells.Cell._fields)
     assert set(simulated.missing.PARAMETERS).isdisjoint(simulated.recurrent.Weights._fields)
+
+
+def test_what_users_choose_from_is_what_there_is(simulated):
+    assert devices.SWEEPS == tuple(simulated.recurrent.SWEEPS)
+    found = {p for dtype in ("float32", "float64") for p in devices.PRECISIONS if exists(simulated, dtype, p)}
+    assert found == set(devices.PRECISIONS) == {"float32", "float64", *simulated.recurrent.FORMATS}
+
+
+def exists(simulated, dtype, precision):
+    try:
+        simulated.recurrent.rounding(dtype, precision)
+    except ValueError:
+        return False
+    return True
 
 
 def test_all_that_options_do_is_there(simulated):

@@ -5,9 +5,9 @@ from typing import Any
 from .device import Cuda
 
 
-def open_device(stream: Any = None) -> Cuda:
+def open_device(stream: Any = None, precision: str | None = None, sweep: str | None = None) -> Cuda:
     """Return a GPU for one model. stream : of another library's, or its address; None for one of its own."""
-    return Cuda(stream_address(stream))
+    return Cuda(stream_address(stream), precision, sweep)
 
 
 def stream_address(stream: Any) -> int | None:

@@ -10,23 +10,27 @@ from numlstm.backend.weights import kind_of, options_of
 from . import feed, feedforward, recurrent, training
 from .arrays import ALIGNMENT, DeviceArray
 from .moves import Moves
-from .support import check
+from .support import check_layers, check_products, check_sweep
 
 
 class Cuda(Moves):
     """The GPU's side of one model: its parameters, and a stream to which all that it computes goes.
 
+    precision : of products; sweep : of recurrent layers; None for those of kernels.cuda.recurrent's table
+    tile : of products, in tests
     parameters : (P,)  all that were placed, one after the other, with gaps; starts : where each begins
     """
 
     VIEWS = False
     ACTIVATIONS: ClassVar[dict[str, int]] = ACTIVATIONS
 
-    kind_of, check = staticmethod(kind_of), staticmethod(check)
+    kind_of = staticmethod(kind_of)
 
-    def __init__(self, stream: int | None = None, tile: Any = None) -> None:
+    def __init__(
+        self, stream: int | None = None, precision: str | None = None, sweep: str | None = None, tile: Any = None
+    ) -> None:
         super().__init__(stream)
-        self.tile = tile
+        self.precision, self.sweep, self.tile = precision, sweep, tile
         self.parameters: DeviceArray | None = None
         self.starts: list[int] = []
 
@@ -38,19 +42,37 @@ class Cuda(Moves):
             dtype, step = parameter.dtype, ALIGNMENT // parameter.dtype.itemsize
             starts.append(size)
             size += -(-parameter.size // step) * step
-        flat = self.zeros((size,), dtype)
+        # All memory first: where there is too little, layers stay as they are.
+        flat, states = self.zeros((size,), dtype), [self._states(layer) for layer in layers]
         for (layer, name, parameter), start in zip(named, starts, strict=True):
             view = flat[start : start + parameter.size].reshape(parameter.shape)
             self.convert(parameter, view)
             view.stream = self.stream  # of copies to the host, which reshape forgets
             layer.parameters[name] = view
         self.parameters, self.starts = flat, starts
-        for layer in layers:
+        for layer, its_states in zip(layers, states, strict=True):
             layer.regroup()
-            if layer.states is not None:
-                layer.states = tuple(self.array(s) if isinstance(s, np.ndarray) else s for s in layer.states)
+            layer.states = its_states
+
+    def _states(self, layer: Any) -> tuple[DeviceArray, ...] | None:
+        """Return a layer's states here."""
+        if layer.states is None:
+            return None
+        return tuple(self.array(state) if isinstance(state, np.ndarray) else state for state in layer.states)
 
     # --- layers ---
+
+    def check(self, layers: Any, dtype: np.dtype[Any]) -> None:
+        """Refuse what a GPU cannot do of what layers, the precision and the sweep ask for."""
+        check_products(self, dtype)
+        check_layers(layers)
+        if self.sweep is not None:
+            check_sweep(self, layers, dtype)
+
+    def passes(self, name: str, dtype: np.dtype[Any], options: bool) -> Any:
+        """Return the passes of a recurrent layer. name : of its cell"""
+        chosen = {"sweep": self.sweep, "precision": self.precision, "options": options}
+        return self.recurrent.Recurrent(name, dtype.type, tile=self.tile, stream=self.stream, **chosen)
 
     def Weights(self, *given: Any) -> recurrent.Weights:
         return recurrent.Weights(self, *given)

@@ -20,7 +20,8 @@ class Dense:
         self, device: "Cuda", rows: int, inputs: int, outputs: int, dtype: np.dtype[Any], training: bool, take: Take
     ) -> None:
         self._device, self._dtype, self._sizes = device, dtype, (rows, inputs, outputs)
-        self._passes = device.recurrent.Dense(dtype.type, tile=device.tile, stream=device.stream)
+        chosen = {"tile": device.tile, "stream": device.stream, "precision": device.precision}
+        self._passes = device.recurrent.Dense(dtype.type, **chosen)
         self.y = take((rows, outputs), dtype)
         none = device.empty((1, 0), dtype)
         self._none = {shape: device.empty(shape, dtype) for shape in ((0,), (outputs, 0), (1, rows, 0), (1, 0, 0))}

@@ -61,9 +61,7 @@ class Recurrent:
     ) -> None:
         batch, steps, inputs, hidden = self._sizes = sizes
         self._device, self._kind, self._dtype = device, kind.cell, dtype
-        self._passes = device.recurrent.Recurrent(
-            kind.cell.__name__, dtype.type, tile=device.tile, stream=device.stream, options=options
-        )
+        self._passes = device.passes(kind.cell.__name__, dtype, options)
         states, slots = kind.cell.states + options, kind.cell.slots
         self._in_c = states
         self._c = take((batch, steps + 1, states, hidden), dtype)
