@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,9 @@ def check(workers: dict[str, Worker], cells: list[str], shape: Shape, quantity: 
 def measure(
     workers: dict[str, Worker], peak: Worker, cells: list[str], chosen: argparse.Namespace
 ) -> tuple[dict[tuple[str, str], Runs], float]:
-    """Time what is prepared in rounds over cells and engines, with the FMA peak once a round."""
-    todo = pairs(workers, cells)
-    runs, gflops = {(worker.name, cell): Runs() for worker, cell in todo}, 0.0
-    while any(each.wants_more(chosen.rounds) for each in runs.values()):
-        gflops = max(gflops, peak.ask("peak", seconds=cpu.PEAK_SECONDS)["gflops"])
-        for worker, cell in todo:
-            if runs[worker.name, cell].wants_more(chosen.rounds):
-                runs[worker.name, cell].add(worker.time(chosen.seconds, cell=cell))
-    return runs, gflops
+    """Time what is prepared in rounds over cells and engines."""
+    tasks = {(worker.name, cell): partial(worker.time, chosen.seconds, cell=cell) for worker, cell in pairs(workers, cells)}
+    return cpu.in_rounds(tasks, peak, chosen.rounds)
 
 
 def row(shape: Shape, quantity: str, cell: str, found: dict[str, dict[str, Any]], peak: float) -> dict[str, Any]:

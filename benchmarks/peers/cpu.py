@@ -12,6 +12,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +145,19 @@ def complaints_of(workers: list[Worker], shape: Shape, quantity: str) -> dict[st
 
 
 def measure(workers: list[Worker], peak: Worker, options: argparse.Namespace) -> tuple[dict[str, Runs], Any]:
-    """Time the prepared task in rounds over the engines, one at a time, with the peak once a round; return its best, too."""
-    runs = {worker.name: Runs() for worker in workers}
-    gflops: Any = None
-    while any(runs[worker.name].wants_more(options.rounds) for worker in workers):
+    """Time the prepared task in rounds over the engines."""
+    return in_rounds({worker.name: partial(worker.time, options.seconds) for worker in workers}, peak, options.rounds)
+
+
+def in_rounds(tasks: Mapping[Any, Callable[[], dict[str, float]]], peak: Worker, rounds: int) -> tuple[dict[Any, Runs], Any]:
+    """Call what times a task, one after the other, round by round, with the peak once a round; return its best, too."""
+    runs = {name: Runs() for name in tasks}
+    gflops: Any = 0.0
+    while any(each.wants_more(rounds) for each in runs.values()):
         gflops = higher(gflops, peak.ask("peak", seconds=PEAK_SECONDS)["gflops"])
-        for worker in workers:
-            if runs[worker.name].wants_more(options.rounds):
-                runs[worker.name].add(worker.time(options.seconds))
+        for name, timed in tasks.items():
+            if runs[name].wants_more(rounds):
+                runs[name].add(timed())
     return runs, gflops
 
 

@@ -13,6 +13,7 @@ The exit status is 1 if an engine's numbers are wrong.
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cpu
 import problem
 import report
-from cpu import Runs, Worker, WorkerError
+from cpu import Worker, WorkerError
 from problem import Shape
 
 KINDS = {False: "padded", True: "by lengths"}
@@ -46,14 +47,10 @@ def check(workers: list[Worker], shape: Shape, quantity: str) -> list[str]:
 def measure(
     workers: list[Worker], peak: Worker, chosen: argparse.Namespace
 ) -> tuple[dict[tuple[str, bool], dict[str, Any]], float]:
-    """Time what is prepared in rounds over engines and kinds of batch, with the FMA peak once a round."""
+    """Time what is prepared in rounds over engines and kinds of batch."""
     todo = [(worker, ragged) for worker in workers for ragged in KINDS]
-    runs, gflops = {(worker.name, ragged): Runs() for worker, ragged in todo}, 0.0
-    while any(each.wants_more(chosen.rounds) for each in runs.values()):
-        gflops = max(gflops, peak.ask("peak", seconds=cpu.PEAK_SECONDS)["gflops"])
-        for worker, ragged in todo:
-            if runs[worker.name, ragged].wants_more(chosen.rounds):
-                runs[worker.name, ragged].add(worker.time(chosen.seconds, ragged=ragged))
+    tasks = {(worker.name, ragged): partial(worker.time, chosen.seconds, ragged=ragged) for worker, ragged in todo}
+    runs, gflops = cpu.in_rounds(tasks, peak, chosen.rounds)
     return {key: each.summary(chosen.rounds) for key, each in runs.items()}, gflops
 
 
