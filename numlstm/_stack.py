@@ -77,7 +77,11 @@ class Stack(Placed):
         if layer.name is None:
             layer.name = self._free_name(type(layer).__name__.lower())
         self.layers.append(layer)
-        self._settle()
+        try:
+            self._settle()
+        except BaseException:
+            self.layers.pop()
+            raise
 
     def _free_name(self, base: str) -> str:
         taken = {layer.name for layer in self.layers}

@@ -11,17 +11,22 @@ from numba.cuda.cudadrv.driver import CudaAPIError
 
 
 class OutOfMemory(Exception):
-    """The GPU has not as much memory left as is asked for."""
+    """There is not as much memory left, on the GPU or of the host's that it can read, as is asked for."""
+
+
+def _allocated(allocate, *arguments, **more):
+    """Return what a function of Numba's allocates; OutOfMemory where it cannot."""
+    try:
+        return allocate(*arguments, **more)
+    except (CudaAPIError, MemoryError) as error:  # the latter from other memory managers that Numba can be given
+        if isinstance(error, CudaAPIError) and "OUT_OF_MEMORY" not in str(error):
+            raise
+        raise OutOfMemory(str(error)) from error
 
 
 def empty(shape, dtype, stream):
     """Return a C-contiguous array on the GPU; copies between it and the host go through the stream."""
-    try:
-        return cuda.device_array(shape, dtype, stream=stream)
-    except CudaAPIError as error:
-        if "OUT_OF_MEMORY" not in str(error):
-            raise
-        raise OutOfMemory(str(error)) from error
+    return _allocated(cuda.device_array, shape, dtype, stream=stream)
 
 
 def carve(block, start, shape, dtype, stream):
@@ -52,7 +57,7 @@ def free_memory():
 
 def pinned(shape, dtype):
     """Return an array on the host that copies to the GPU read while the host goes on."""
-    return cuda.pinned_array(shape, dtype)
+    return _allocated(cuda.pinned_array, shape, dtype)
 
 
 def event():

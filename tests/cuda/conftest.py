@@ -48,7 +48,8 @@ def gpu(simulated, monkeypatch):
     modules = simulated.memory, simulated.operations, simulated.recurrent
     monkeypatch.setattr(cuda, "open_device", opened)
     monkeypatch.setattr("numlstm.devices.choose", lambda device: device)
-    monkeypatch.setattr("numlstm.backend.cuda.arrays.kernels", lambda: modules)
+    for place in ("arrays", "steps"):
+        monkeypatch.setattr(f"numlstm.backend.cuda.{place}.kernels", lambda: modules)
     return simulated.memory
 
 

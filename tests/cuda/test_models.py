@@ -203,27 +203,6 @@ def test_samples_that_do_not_fit_go_there_batch_by_batch(rng, gpu, monkeypatch):
         model.fit(x, y, batch_size=1, epochs=1, verbose=0)
 
 
-def test_memory_that_runs_out_is_said(rng, gpu, monkeypatch):
-    model = lstm().to("cuda")
-    monkeypatch.setattr(gpu, "MEMORY", gpu._taken + 1000)
-    with pytest.raises(DeviceError, match="out of memory: 1 MB more were asked for, 1000 bytes are free; a smaller batch"):
-        model.predict(data(rng)[0])
-    with pytest.raises(DeviceError, match="out of memory"):
-        Sequential([LSTM(300, input_shape=(T, F))]).to("cuda")
-
-
-def test_a_model_for_which_there_is_no_memory_stays_where_it_is(rng, gpu, monkeypatch):
-    x, _ = data(rng)
-    model = Sequential([LSTM(3, stateful=True, seed=1)])
-    want = model.predict(x)
-    flat = sum(-(-weight.size // 32) * 128 for weight in model.layers[0].parameters.values())
-    monkeypatch.setattr(gpu, "MEMORY", gpu._taken + flat)  # enough for the parameters, too little for the states
-    with pytest.raises(DeviceError, match="out of memory"):
-        model.to("cuda")
-    model.reset_states()
-    assert np.array_equal(model.predict(x), want)
-
-
 REFUSED = [
     (lambda: LSTM(3, recompute="gates"), "layer lstm has recompute='gates', which a GPU cannot do yet"),
     (lambda: Bidirectional(LSTM(3, recompute="states")), "layer forward_lstm has recompute='states'"),

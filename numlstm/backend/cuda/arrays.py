@@ -8,24 +8,15 @@ import numpy as np
 
 from numlstm._validate import Array
 from numlstm._workspace import Arena
-from numlstm.devices import DeviceError
 
 from . import dlpack
+from .allocation import allocate
 from .kernels import kernels
 
 DeviceArray = Any  # C-contiguous, on the GPU
 ALIGNMENT = 128  # bytes
 _LEAST_BLOCK = 1 << 20  # bytes of an arena's first block
 _MOST = 256  # of arrays that are kept by their names
-
-
-def allocate(memory: Any, shape: tuple[int, ...], dtype: np.dtype[Any], stream: Any, less: str) -> DeviceArray:
-    """Return an array that holds anything; DeviceError where there is not as much memory left. less : what takes less"""
-    try:
-        return memory.empty(shape, dtype, stream)
-    except memory.OutOfMemory:
-        size, free = _size(math.prod(shape) * dtype.itemsize), _size(memory.free_memory())
-        raise DeviceError(f"the GPU is out of memory: {size} more were asked for, {free} are free; {less}") from None
 
 
 class Arrays:
@@ -44,7 +35,7 @@ class Arrays:
     def empty(self, shape: Any, dtype: Any) -> DeviceArray:
         """Return an array that holds anything; DeviceError where there is not as much memory left."""
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        return allocate(self.memory, shape, np.dtype(dtype), self.stream, "a smaller batch_size takes less")
+        return allocate(self.memory, shape, np.dtype(dtype), self.stream)
 
     def array(self, values: Array) -> DeviceArray:
         """Return a copy of an array of the host's."""
@@ -184,13 +175,3 @@ class _Room:
 
     def give_back(self, block: DeviceArray) -> None:
         pass
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes in words."""
-    value = float(count)
-    for unit in ("bytes", "KB", "MB"):
-        if value < 1024:
-            return f"{value:.4g} {unit}"
-        value /= 1024
-    return f"{value:.4g} GB"

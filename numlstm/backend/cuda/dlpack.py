@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .allocation import allocate
+
 CUDA = 2  # DLPack's number for memory of a CUDA GPU
 _NEWEST = 1, 0
 _KINDS = ("int", "uint", "float", "opaque", "bfloat", "complex", "bool")  # by DLPack's numbers
@@ -161,7 +163,7 @@ class Shared:
             raise BufferError("an array on a GPU is brought elsewhere by its copy_to_host() alone")
         array: Any = self
         if copy:
-            array = self.memory.empty(array.shape, array.dtype, array.stream)
+            array = allocate(self.memory, array.shape, array.dtype, array.stream, "what is read where it is")
             array.copy_to_device(self, stream=array.stream)
         if stream != -1:
             self.memory.follow(array.stream, stream or 1)

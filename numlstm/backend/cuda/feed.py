@@ -7,6 +7,8 @@ import numpy as np
 from numlstm import _validate
 from numlstm._validate import Array
 
+from .allocation import pinned
+
 if TYPE_CHECKING:
     from .arrays import DeviceArray
     from .device import Cuda
@@ -79,7 +81,7 @@ class Feed:
         """Return one of two buffers by turns, and the event at which it can be written again."""
         key, machine = (name, like.shape), self._device.memory
         if key not in self._pinned:
-            self._pinned[key] = [(machine.pinned(like.shape, like.dtype), machine.event()) for _ in range(2)]
+            self._pinned[key] = [(pinned(machine, like.shape, like.dtype), machine.event()) for _ in range(2)]
         self._pinned[key].reverse()
         return self._pinned[key][0]
 

@@ -7,6 +7,9 @@ import numpy as np
 from numlstm._validate import Array
 from numlstm.backend.weights import Parameters, kind_of, options_of
 
+from .allocation import allocate
+from .kernels import kernels
+
 
 def of_gpu() -> "GpuSteps":
     """Return the maker for the GPU."""
@@ -17,9 +20,11 @@ def of_gpu() -> "GpuSteps":
 
 def upload(array: Array) -> Any:
     """Return a copy of an array on the GPU."""
-    from numba import cuda
-
-    return cuda.to_device(array)
+    memory, *_ = kernels()
+    copy = allocate(memory, array.shape, array.dtype, 0, "a smaller number of sequences")
+    if array.size:
+        copy.copy_to_device(array)
+    return copy
 
 
 class GpuSteps:
