@@ -25,7 +25,8 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "tests"))
 sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "tests" / "package"))
 import cpu
 import report
-from cell_engines import CELLS, ENGINES, IN_TORCH, Flops, cell_problem, flops
+from cell_engines import CELLS, ENGINES, IN_TORCH, cell_problem
+from cell_flops import Flops, flops
 from cpu import Runs, Worker, WorkerError
 from problem import Shape
 
