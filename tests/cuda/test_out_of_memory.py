@@ -45,7 +45,7 @@ def taken_over(model, x, y):
     [
         (
             lambda model, x, y: lambda: lstm().to("cuda").predict(x),
-            "1 MB more were asked for, 1000 bytes are free; a smaller batch",
+            "1 MB more were asked for, 232 bytes are free; a smaller batch",
         ),
         (fitted, "1.5 KB more were asked for, 232 bytes are free; a smaller batch_size"),
         (lambda *_: lambda: Sequential([LSTM(9, input_shape=(T, F))]).to("cuda"), "2 KB more were asked for"),
