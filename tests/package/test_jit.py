@@ -11,6 +11,7 @@ import pytest
 from numba.core.errors import TypingError
 from numlstm.kernels import cells as kernel_cells
 from own_cells import OWN
+from stepping import ALLOCATIONS, user_script
 from support import KERNELS, PACKAGE, assert_same_bits
 
 from numlstm import cells, functional
@@ -111,35 +112,14 @@ def test_many_threads_at_once(make_layer):
 @pytest.mark.parametrize("compute_dtype", [None, "bfloat16"])
 def test_nothing_is_allocated(run_python, compute_dtype):
     done = run_python(
-        """
+        ALLOCATIONS
+        + """
 import sys
-import numba
-import numpy as np
-from numba.core.runtime import rtsys
 from numlstm import functional
-step = functional.step
-
-@numba.njit
-def run(params, state, x, y, steps, allocate):
-    for _ in range(steps):
-        step(params, state, x, y)
-        if allocate:
-            x[0] = np.zeros(2)[1]
-
-def allocations(*arguments):
-    before = rtsys.get_allocation_stats()
-    run(params, state, x, y, *arguments)
-    after = rtsys.get_allocation_stats()
-    assert after.free - before.free == after.alloc - before.alloc
-    return after.alloc - before.alloc
-
 shapes = (80, 3), (80, 20), (80,)
 weights = tuple(np.ones(shape, np.float32) for shape in shapes)
 _, params, state = functional.jit(weights, compute_dtype=eval(sys.argv[1]))
-x, y = np.ones(3, np.float32), np.ones(20, np.float32)
-allocations(1, False)
-once, often, seen = allocations(1, False), allocations(1000, False), allocations(1000, True)
-assert once == often and seen == once + 1000, (once, often, seen)
+check(params, state, np.ones(3, np.float32), np.ones(20, np.float32))
 """,
         repr(compute_dtype),
         NUMBA_NRT_STATS="1",
@@ -147,45 +127,12 @@ assert once == often and seen == once + 1000, (once, often, seen)
     assert done.stdout == ""
 
 
-USER = """
-import pickle
-import sys
-import numba
-import numpy as np
-from numlstm import functional
-from numlstm.functional import step
-
-@numba.njit(cache=True)
-def run(params, state, x, y):
-    for t in range(x.shape[0]):
-        step(params, state, x[t], y[t])
-
-def make(step):
-    @numba.njit(cache=True)
-    def run(params, state, x, y):
-        for t in range(x.shape[0]):
-            step(params, state, x[t], y[t])
-    return run
-
-def main(file):
-    with open(file, "rb") as stream:
-        params, state, x = pickle.load(stream)
-    y = np.empty((len(x), state.h.size), np.float32)
-    closure = make(step)
-    for function in (run, closure):
-        copy = functional.LSTMState(state.h.copy(), state.c.copy())
-        function(params, copy, x, y)
-        print(y.tobytes().hex(), sum(function.stats.cache_hits.values()))
-"""
-
-
 def test_the_users_own_cache_is_hit_in_another_process(run_python, make_layer, tmp_path):
-    (tmp_path / "user.py").write_text(USER)
     layer = make_layer(1, 5, 4, 20)
     params, state = _jitted(layer)
     want = functional.lstm(layer.x, layer.weights, layer.h0, layer.c0, tape=False).y[0].tobytes().hex()
     (tmp_path / "arguments").write_bytes(pickle.dumps((params, state, layer.x[0])))
-    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import user; user.main('arguments')"
+    script = user_script(tmp_path, 20, "user.make(user.step)")
     for hits in (0, 1):
         done = run_python(script, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
         assert done.stdout.split() == [want, str(hits)] * 2, hits
@@ -193,7 +140,6 @@ def test_the_users_own_cache_is_hit_in_another_process(run_python, make_layer, t
 
 def test_the_users_own_cache_is_not_hit_by_other_kernels(run_python, tmp_path):
     """Numba does not see that they changed: parameters of another type tell them apart."""
-    (tmp_path / "user.py").write_text(USER)
     copy = tmp_path / "copy" / "numlstm"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
     shutil.copytree(KERNELS, copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
@@ -204,7 +150,7 @@ weights = [np.full(shape, 0.1, np.float32) for shape in ((8, 1), (8, 2), (8,))]
 with open("arguments", "wb") as file:
     pickle.dump((*functional.jit(weights)[1:], np.ones((3, 1), np.float32)), file)
 """
-    use = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import user; user.main('arguments')"
+    use = user_script(tmp_path, 2, "user.make(user.step)")
     environment = {"PYTHONPATH": str(copy.parent), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     before = run_python(make + use, **environment).stdout.split()
     cell = copy / "kernels" / "lstm.py"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 from numlstm.kernels import chain
+from stepping import ALLOCATIONS, user_script
 from support import assert_same_bits
 
 from numlstm import GRU, LSTM, SLSTM, Bidirectional, Dense, Dropout, Embedding, Sequential, SimpleRNN, cells, functional
@@ -188,62 +189,21 @@ def test_later_training_does_not_reach_params(small):
 
 def test_nothing_is_allocated(run_python):
     done = run_python(
-        """
-import numba
-import numpy as np
-from numba.core.runtime import rtsys
-from numlstm import GRU, LSTM, Dense, Embedding, Sequential, SimpleRNN, functional
-step = functional.step
-
-@numba.njit
-def run(params, state, x, y, steps, allocate):
-    for _ in range(steps):
-        step(params, state, x, y)
-        if allocate:
-            y[0] = np.zeros(2)[1]
-
-def allocations(*arguments):
-    before = rtsys.get_allocation_stats()
-    run(*arguments)
-    after = rtsys.get_allocation_stats()
-    assert after.free - before.free == after.alloc - before.alloc
-    return after.alloc - before.alloc
+        ALLOCATIONS
+        + """
+from numlstm import GRU, LSTM, Dense, Embedding, Sequential, SimpleRNN
 
 layers = [LSTM(20, return_sequences=True), GRU(9, return_sequences=True), SimpleRNN(70), Dense(2, "softmax")]
 model = Sequential([Embedding(5, 4, input_shape=(None,)), *layers])
 _, params, state = model.jit()
-y = np.ones(2, np.float32)
-allocations(params, state, 3, y, 1, False)
-once, often, seen = (allocations(params, state, 3, y, *how) for how in ((1, False), (1000, False), (1000, True)))
-assert once == often and seen == once + 1000, (once, often, seen)
+check(params, state, 3, np.ones(2, np.float32))
 """,
         NUMBA_NRT_STATS="1",
     )
     assert done.stdout == ""
 
 
-USER = """
-import pickle
-import numba
-import numpy as np
-from numlstm.functional import step
-
-@numba.njit(cache=True)
-def run(params, state, x, y):
-    for t in range(x.shape[0]):
-        step(params, state, x[t], y[t])
-
-def main(file):
-    with open(file, "rb") as stream:
-        params, state, x = pickle.load(stream)
-    y = np.empty((len(x), 3), np.float32)
-    run(params, state, x, y)
-    print(y.tobytes().hex(), sum(run.stats.cache_hits.values()))
-"""
-
-
 def test_the_users_own_cache_is_hit_in_another_process(run_python, rng, tmp_path):
-    (tmp_path / "user.py").write_text(USER)
     layers = [
         GRU(5, return_sequences=True),
         SimpleRNN(6, return_sequences=True),
@@ -254,7 +214,7 @@ def test_the_users_own_cache_is_hit_in_another_process(run_python, rng, tmp_path
     x = rng.standard_normal((1, 5, 2)).astype(np.float32)
     want = _steps(model, x[0]).tobytes().hex()
     (tmp_path / "arguments").write_bytes(pickle.dumps((*model.jit()[1:], x[0])))
-    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import user; user.main('arguments')"
+    script = user_script(tmp_path, 3)
     for hits in (0, 1):
         done = run_python(script, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
         assert done.stdout.split() == [want, str(hits)], hits
