@@ -11,7 +11,6 @@ engine's numbers are wrong.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from functools import partial
@@ -160,12 +159,7 @@ def run(chosen: argparse.Namespace) -> int:
         for quantity in chosen.quantities:
             some = [each for each in results if (each["shape"], each["quantity"]) == (shape, quantity)]
             print(f"\n**{report.QUANTITIES[quantity]}, {shape.replace(',', ', ')}**\n\n{table(some)}")
-    for failure in failures:
-        print(f"FAILED {failure}")
-    if chosen.json:
-        content = {"machine": facts, "fma_peak_gflops": best_peak, "results": results, "failures": failures}
-        chosen.json.write_text(json.dumps(content, indent=1) + "\n")
-    return 1 if failures else 0
+    return report.finish(failures, chosen.json, machine=facts, fma_peak_gflops=best_peak, results=results)
 
 
 def options() -> argparse.Namespace:

@@ -215,35 +215,26 @@ def _run(options: argparse.Namespace, facts: dict[str, Any], workers: dict[str, 
         numbers = {name: report.summarise(engine, flops, best_peak) for name, engine in engines.items()}
         row = {"shape": str(shape), "quantity": quantity, "engines": numbers, "ratios": report.ratios(numbers)}
         results.append({**row, "cpus_busy_with_others": busy})
-    _report(options, facts, best_peak, results, failures)
+    status = _report(options, facts, best_peak, results, failures)
     if not options.quick:
         for worker in workers.values():
             if worker.idle and statistics.median(worker.idle) > IDLE:
                 share = statistics.median(worker.idle)
                 print(f"warning: {worker.name} used {100 * share:.0f} % of a CPU while it waited", file=sys.stderr)
-    return 1 if failures else 0
+    return status
 
 
 def _report(
     options: argparse.Namespace, facts: dict[str, Any], peak: float, results: list[dict[str, Any]], failures: list[str]
-) -> None:
+) -> int:
     tables = [report.table(results, quantity) for quantity in options.quantities]
     text = "\n\n".join([report.header(facts, peak), *filter(None, tables)])
     print(text + "\n" if results else "nothing was measured")
-    for failure in failures:
-        print(f"FAILED {failure}")
-    if options.json:
-        means = {quantity: report.mean_ratios(results, quantity) for quantity in options.quantities}
-        content = {
-            "machine": facts,
-            "fma_peak_gflops": peak,
-            "results": results,
-            "mean_ratios": means,
-            "failures": failures,
-        }
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
     if options.update_readme and not failures:
         report.update_readme(HERE.parent / "README.md", text)
+    means = {quantity: report.mean_ratios(results, quantity) for quantity in options.quantities}
+    content = {"machine": facts, "fma_peak_gflops": peak, "results": results, "mean_ratios": means}
+    return report.finish(failures, options.json, **content)
 
 
 def shapes(word: str) -> list[Shape]:
@@ -267,6 +258,23 @@ def positive(word: str) -> int:
     return int(word)
 
 
+def settle(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    few: list[Shape],
+    rounds: tuple[int, int],
+    seconds: tuple[float, float],
+) -> None:
+    """Check the options, and fill in what was not chosen: what a quick run has, and what a whole one."""
+    if options.json and not options.json.resolve().parent.is_dir():
+        parser.error(f"argument --json: there is no folder {options.json.parent}")
+    whole = not options.quick
+    chosen = options.shapes or ([problem.SHAPES] if whole else [few])
+    options.shapes = list(dict.fromkeys(shape for group in chosen for shape in group))
+    options.rounds = options.rounds or rounds[whole]
+    options.seconds = seconds[whole]
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cpus = report.available_cpus()
@@ -288,13 +296,7 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.threads > cpus:
         parser.error(f"argument --threads: this process may run on {cpus} CPUs, not on {options.threads}")
-    if options.json and not options.json.resolve().parent.is_dir():
-        parser.error(f"argument --json: there is no folder {options.json.parent}")
-    quick = [[Shape(1, 100, 16, 32), Shape(32, 60, 1, 50)]]
-    chosen = options.shapes or (quick if options.quick else [problem.SHAPES])
-    options.shapes = list(dict.fromkeys(shape for group in chosen for shape in group))
-    options.rounds = options.rounds or (3 if options.quick else 7)
-    options.seconds = 0.03 if options.quick else 0.2
+    settle(parser, options, [Shape(1, 100, 16, 32), Shape(32, 60, 1, 50)], rounds=(3, 7), seconds=(0.03, 0.2))
     whole = not options.quick and set(options.shapes) >= set(problem.SHAPES) and len(options.quantities) == 2
     if options.update_readme and not whole:
         parser.error("argument --update-readme: needs all shapes and quantities, and no --quick")

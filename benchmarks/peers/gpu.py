@@ -13,7 +13,6 @@ same run. The exit status is 1 if an engine's numbers are wrong, 2 if there is n
 """
 
 import argparse
-import json
 import math
 import platform
 import sys
@@ -22,7 +21,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cpu
-import problem
 import report
 from cpu import Worker, WorkerError
 from gpu_engines import CHOICES, Chosen
@@ -150,12 +148,7 @@ def _run(options: argparse.Namespace, peak: Worker, *workers: Worker) -> int:
     print("\n".join(f"{name}: {fact}" for name, fact in facts.items()))
     print("peaks, GFLOP/s:", ", ".join(f"{name} {value:.0f}" for name, value in (best_peak or {}).items()))
     print("\n\n".join(["", *(table(rows, quantity) for quantity in options.quantities)]))
-    for failure in failures:
-        print(f"FAILED {failure}")
-    if options.json:
-        content = {"machine": facts, "peaks_gflops": best_peak, "results": rows, "failures": failures}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
-    return 1 if failures else 0
+    return report.finish(failures, options.json, machine=facts, peaks_gflops=best_peak, results=rows)
 
 
 def _options() -> argparse.Namespace:
@@ -167,13 +160,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number there")
     parser.add_argument("--quick", action="store_true", help="two shapes and short runs")
     options = parser.parse_args()
-    if options.json and not options.json.resolve().parent.is_dir():
-        parser.error(f"argument --json: there is no folder {options.json.parent}")
-    quick = [[Shape(32, 60, 1, 50), Shape(64, 50, 256, 256)]]
-    chosen = options.shapes or (quick if options.quick else [problem.SHAPES])
-    options.shapes = list(dict.fromkeys(shape for group in chosen for shape in group))
-    options.rounds = options.rounds or (2 if options.quick else 5)
-    options.seconds = 0.03 if options.quick else 0.1
+    cpu.settle(parser, options, [Shape(32, 60, 1, 50), Shape(64, 50, 256, 256)], rounds=(2, 5), seconds=(0.03, 0.1))
     return options
 
 

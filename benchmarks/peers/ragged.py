@@ -103,9 +103,7 @@ def run(chosen: argparse.Namespace) -> int:
     head = ["", "T", "padding", *names, "than torch"]
     for cells in [head, ["---", *["---:"] * (len(head) - 1)], *rows]:
         print(f"| {' | '.join(cells)} |")
-    for failure in failures:
-        print(f"FAILED {failure}")
-    return 1 if failures else 0
+    return report.finish(failures, None)
 
 
 def options() -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """What the numbers are called, and the Markdown tables made of them."""
 
+import json
 import math
 import os
 import platform
@@ -141,6 +142,15 @@ def table(results: list[dict[str, Any]], quantity: str) -> str:
         foot = f"\n\nGeometric mean of {mean['shapes']} ratios: {mean['ratio_median']:.2f} / {mean['ratio_best']:.2f}"
     title = f"**{QUANTITIES[quantity]}**: {_TITLES[quantity]}"
     return "\n".join([title, "", f"| {aligned[0]} |", f"|{rule}|", *(f"| {line} |" for line in aligned[1:])]) + foot
+
+
+def finish(failures: list[str], path: Path | None, **content: Any) -> int:
+    """Print what was wrong, write every number to a JSON file if there is a path, and return the exit status."""
+    for failure in failures:
+        print(f"FAILED {failure}")
+    if path:
+        path.write_text(json.dumps({**content, "failures": failures}, indent=1) + "\n")
+    return 1 if failures else 0
 
 
 def update_readme(path: Path, text: str) -> None:

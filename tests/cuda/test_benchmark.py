@@ -30,13 +30,13 @@ def test_a_sweep_is_right_as_it_is_timed(bench, gpu, simulated, monkeypatch, nam
     chosen, recurrent = bench.NAMED[name], simulated.recurrent
     passes, kind = [], recurrent.Recurrent
     monkeypatch.setattr(recurrent, "Recurrent", lambda *given, **more: passes.append(more) or kind(*given, **more))
-    engines, worker = (importlib.import_module(module) for module in ("gpu_engines", "worker"))
-    given = bench.problem.problem(bench.Shape(2, 2, 1, 3))
+    engines, worker, problem = (importlib.import_module(module) for module in ("gpu_engines", "worker", "problem"))
+    given = problem.problem(problem.Shape(2, 2, 1, 3))
     task = getattr(engines.ENGINES[name](1), quantity)(given)
-    found, expected = task.arrays(task.run()), getattr(bench.problem, quantity)(given)
+    found, expected = task.arrays(task.run()), getattr(problem, quantity)(given)
     assert found.keys() == expected.keys()
     for array, wanted in zip(found.values(), expected.values(), strict=True):
-        assert bench.problem.relative_error(array, wanted) < bench.TOLERANCES[chosen.precision]
+        assert problem.relative_error(array, wanted) < bench.TOLERANCES[chosen.precision]
     assert {(more["sweep"], more["precision"]) for more in passes} == {(chosen.sweep, chosen.precision)}
     if quantity == "forward":
         assert worker.time_calls(task, 0.0)["calls"] >= 3
