@@ -10,6 +10,7 @@ pre-activations. Beside h it may have states of its own, such as c.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from numba.extending import intrinsic, overload
 from .compiling import jit, source_hash, stamped_name
 from .gru import gru
 from .lstm import lstm
+from .projection import projected
 from .simd import element_pointer, int_constant, load_vector, store_first, store_vector, vec_of
 from .simple_rnn import simple_rnn
 from .slstm import slstm
@@ -122,9 +124,10 @@ def normalised(base: type[Cell]) -> dict[str, Any]:
     }
 
 
-def _normalised_by_name(*words: Any) -> dict[str, Any]:
+def _made_of(make: Callable[[type[Cell]], dict[str, Any]], *words: Any) -> dict[str, Any]:
+    """Return what `make` makes of the cell that these words name."""
     base = cell_type("_of_".join(map(str, words)))
-    return normalised(base) if hasattr(base, "forward") else {}
+    return make(base) if hasattr(base, "forward") else {}
 
 
 # A user's own cell is made by define_own; a process that has not made it reads its name in files, without its functions.
@@ -134,7 +137,8 @@ _KINDS = {
     "RNN": simple_rnn,
     "SLSTM": slstm,
     "Own": lambda digest: {},
-    "Normed": _normalised_by_name,
+    "Projected": functools.partial(_made_of, projected),
+    "Normed": functools.partial(_made_of, normalised),
 }
 
 

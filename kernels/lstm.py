@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from . import projection
 from .cell_activations import ACTIVATIONS
 from .elementary import sigmoid
 from .options import limited, within
@@ -23,7 +22,6 @@ def lstm(
     cell_input: str,
     gate_recurrence: bool,
     gate_sets: str,
-    projected: bool,
 ) -> dict[str, Any]:
     """A member of the LSTM family; the options are those of numlstm.CellSpec. Gates that are seen are states behind c."""
     has = {"i": input_gate, "f": forget_gate == "learned", "g": True, "o": output_gate}
@@ -117,8 +115,7 @@ def lstm(
         "forward": forward,
         "backward": backward,
     }
-    content = content if gate_sets == "1" else _in_two_sets(content)
-    return projection.projected(content) if projected else content
+    return content if gate_sets == "1" else _in_two_sets(content)
 
 
 def _in_two_sets(cell: dict[str, Any]) -> dict[str, Any]:

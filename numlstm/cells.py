@@ -10,7 +10,7 @@ __all__ = ["VARIANTS", "CellSpec", "GRUSpec", "RNNSpec", "SLSTMSpec"]
 
 SQUASHERS = ("tanh", "relu", "linear", "sigmoid", "hard_sigmoid")
 GATES = ("sigmoid", "hard_sigmoid")
-NORMED = "Normed_of_"
+NORMED, PROJECTED = "Normed_of_", "Projected_of_"
 GAINS = "gain_ih", "gain_hh"
 
 
@@ -45,10 +45,10 @@ class Spec:
         """Return the last axis of each state, for H hidden units and P outputs."""
         return outputs, *(hidden,) * (self.states - 1)
 
-    def with_gains(self, weights: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-        """Return `weights`, with layer normalisation followed by the gains: one for each row of W_ih and of W_hh."""
+    def and_options(self, weights: dict[str, tuple[int, int]], projected: bool = False) -> dict[str, tuple[int, int]]:
+        """Return `weights` followed by W_p of a projected cell and, where products are normalised, a gain for each row."""
         gains = {gain: (weights[matrix][0], 1) for gain, matrix in zip(GAINS, ("W_ih", "W_hh"), strict=True)}
-        return {**weights, **gains} if self.layer_norm else weights
+        return weights | ({"W_p": (0, 2)} if projected else {}) | (gains if self.layer_norm else {})
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a spec like this one."""
@@ -56,9 +56,10 @@ class Spec:
 
     @functools.cached_property
     def name(self) -> str:
-        words = (getattr(self, each.name) for each in fields(self) if each.name != "layer_norm")  # type: ignore[arg-type]
+        names = (each.name for each in fields(self))  # type: ignore[arg-type]
+        words = (getattr(self, name) for name in names if name not in ("layer_norm", "projected"))
         plain = "_of_".join([self.kind, *(str(word).replace(" ", "_") for word in words)])
-        return NORMED + plain if self.layer_norm else plain
+        return NORMED * self.layer_norm + PROJECTED * ("W_p" in self.weights) + plain
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ class CellSpec(Spec):
         if self.gate_recurrence and not every_gate:
             raise ValueError("gate_recurrence=True is for cells with an input, a forget and an output gate of their own")
         if self.gate_recurrence and self.projected:
-            raise ValueError("gate_recurrence=True is for cells whose h is as large as their gates: not for projected ones")
+            raise ValueError(
+                "gate_recurrence=True and a projection do not go together yet: one product takes h and gates, of one size"
+            )
         if _validate.whole("gate_sets", self.gate_sets) > 2:
             raise ValueError(f"gate_sets must be 1 or 2, not {self.gate_sets}")
         others = self.peepholes or self.gate_recurrence or self.cell_input != "x and h"
@@ -155,9 +158,7 @@ class CellSpec(Spec):
             weights["p"] = (others, 1)
         if self.gate_recurrence:
             weights["R"] = (others, 2)
-        if self.projected:
-            weights["W_p"] = (0, 2)
-        return self.with_gains(weights)
+        return self.and_options(weights, self.projected)
 
 
 @dataclass(frozen=True)
@@ -192,17 +193,18 @@ class GRUSpec(Spec):
     @functools.cached_property
     def weights(self) -> dict[str, tuple[int, int]]:
         weights = {"W_ih": (3, 2), "W_hh": (3, 2), "b": (3, 1)}
-        return self.with_gains({**weights, "b_hn": (1, 1)} if self.reset_after else weights)
+        return self.and_options({**weights, "b_hn": (1, 1)} if self.reset_after else weights)
 
 
 @dataclass(frozen=True)
 class RNNSpec(Spec):
     """A simple recurrent network (Elman 1990): ``h = a(W x + U h + b)``.
 
-    activation : as CellSpec's input_activation; layer_norm : as for CellSpec
+    activation : as CellSpec's input_activation; projected, layer_norm : as for CellSpec
     """
 
     activation: str = "tanh"
+    projected: bool = False
     layer_norm: bool = False
 
     kind: ClassVar[str] = "RNN"
@@ -210,9 +212,10 @@ class RNNSpec(Spec):
 
     @functools.cached_property
     def weights(self) -> dict[str, tuple[int, int]]:
-        return self.with_gains({"W_ih": (1, 2), "W_hh": (1, 2), "b": (1, 1)})
+        return self.and_options({"W_ih": (1, 2), "W_hh": (1, 2), "b": (1, 1)}, self.projected)
 
     def __post_init__(self) -> None:
+        _validate.flag("projected", self.projected)
         _validate.flag("layer_norm", self.layer_norm)
         _validate.choice("activation", self.activation, SQUASHERS)
 
@@ -229,12 +232,13 @@ class SLSTMSpec(Spec):
     losses of h and of what states say without their scale, c / n and log n + m; of the last m none is taken.
 
     forget_gate : "exp" or "sigmoid"; activation : of g, as CellSpec's input_activation; recurrent_activation : of o
-    layer_norm : as for CellSpec
+    projected, layer_norm : as for CellSpec
     """
 
     forget_gate: str = "exp"
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
+    projected: bool = False
     layer_norm: bool = False
 
     kind: ClassVar[str] = "SLSTM"
@@ -242,9 +246,10 @@ class SLSTMSpec(Spec):
 
     @functools.cached_property
     def weights(self) -> dict[str, tuple[int, int]]:
-        return self.with_gains({"W_ih": (4, 2), "W_hh": (4, 2), "b": (4, 1)})
+        return self.and_options({"W_ih": (4, 2), "W_hh": (4, 2), "b": (4, 1)}, self.projected)
 
     def __post_init__(self) -> None:
+        _validate.flag("projected", self.projected)
         _validate.flag("layer_norm", self.layer_norm)
         _validate.choice("forget_gate", self.forget_gate, ("exp", "sigmoid"))
         _validate.choice("activation", self.activation, SQUASHERS)

@@ -53,7 +53,10 @@ class Work(NamedTuple):
 
 
 class GRUState(NamedTuple):
-    """State of one sequence for `step`, of a GRU with reset_after=False, zeros before its first: h (H,), and work."""
+    """State of one sequence for `step`, zeros before its first: h, and work.
+
+    Of a GRU with reset_after=False, h (H,), or of a projected simple RNN, h (P,).
+    """
 
     h: Array
     work: Work
@@ -71,6 +74,20 @@ class ProjectedState(NamedTuple):
     work: Work
 
     def copy(self) -> "ProjectedState":
+        """Return another sequence that is at the same point."""
+        return copy.deepcopy(self)
+
+
+class ProjectedSLSTMState(NamedTuple):
+    """States of one sequence for `step`, of a projected sLSTM, zeros before its first: h (P,), c, n, m (H,), and work."""
+
+    h: Array
+    c: Array
+    n: Array
+    m: Array
+    work: Work
+
+    def copy(self) -> "ProjectedSLSTMState":
         """Return another sequence that is at the same point."""
         return copy.deepcopy(self)
 
@@ -121,6 +138,11 @@ class NormedState(NamedTuple):
         return copy.deepcopy(self)
 
 
+State = (
+    LSTMState | RNNState | GRUState | ProjectedState | ProjectedSLSTMState | SLSTMState | FGRState | NormedState
+)  # of a layer
+
+
 class ModelState(NamedTuple):
     """State of one sequence for `step`, of a model.
 
@@ -168,15 +190,17 @@ def zero_state(part: Part, dtype: np.dtype[Any], batch: tuple[int, ...] = (), af
     if part.products:
         products = np.zeros((*batch, part.products, *after), dtype)
         return NormedState(zero_state(part._replace(products=0), dtype, batch, after), products)
+    zeros: list[Any]
     zeros, work = ([np.zeros((*batch, size, *after), dtype) for size in sizes] for sizes in (part.sizes, part.work))
     if part.states == FGRState._fields[:5]:
         return FGRState._make([*zeros, np.zeros((*batch, 3 * part.units, *after), dtype)])
-    if work:
-        return GRUState(zeros[0], Work(*work)) if len(zeros) == 1 else ProjectedState(zeros[0], zeros[1], Work(*work))
     kinds: dict[int, Any] = {1: RNNState, 2: LSTMState, 4: SLSTMState}
-    if zeros and len(zeros) not in kinds:
-        raise ValueError(f"a cell with {len(zeros)} states has no step: there is one for 1, 2 or 4, h among them")
-    return kinds[len(zeros)](*zeros) if zeros else ()
+    if work:
+        kinds, zeros = {1: GRUState, 2: ProjectedState, 4: ProjectedSLSTMState}, [*zeros, Work(*work)]
+    count = len(part.states)
+    if count and count not in kinds:
+        raise ValueError(f"a cell with {count} states has no step: there is one for 1, 2 or 4, h among them")
+    return kinds[count](*zeros) if count else ()
 
 
 def map_arrays(function: Callable[[Array], Any], nested: Any) -> Any:

@@ -109,7 +109,7 @@ class Cell(cells.Spec):
     def weights(self) -> dict[str, tuple[int, int]]:
         count = len(self.gates)
         weights = {"W_ih": (count, 2), "W_hh": (count, 2), "b": (count, 1)}
-        return self.with_gains({**weights, "b_h": (self.apart, 1)} if self.apart else weights)
+        return self.and_options({**weights, "b_h": (self.apart, 1)} if self.apart else weights)
 
     def get_config(self) -> dict[str, Any]:
         """Return the name by which the cell is registered; ValueError if it is not."""

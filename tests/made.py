@@ -17,6 +17,7 @@ SPECS = {
     "projected": CellSpec(peepholes=True, projected=True),
     "rnn": RNNSpec(),
     "rnn relu": RNNSpec("relu"),
+    "rnn, projected": RNNSpec(projected=True),
     "slstm": SLSTMSpec(),
     "slstm sigmoid": SLSTMSpec("sigmoid", "relu", "hard_sigmoid"),
     **OWN,
@@ -26,7 +27,7 @@ SPECS = {
     "gru, normed": GRUSpec(layer_norm=True),
     "gru before, normed": GRUSpec(reset_after=False, layer_norm=True),
     "rnn, normed": RNNSpec(layer_norm=True),
-    "slstm, normed": SLSTMSpec(layer_norm=True),
+    "slstm, projected, normed": SLSTMSpec(projected=True, layer_norm=True),
     "own gru, normed": own_cells.NORMED,
 }
 OWN_TEXTBOOK = {

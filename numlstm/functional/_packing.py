@@ -10,19 +10,7 @@ from numlstm._engine_weights import inside
 from numlstm._validate import Array
 from numlstm._workspace import aligned_empty
 from numlstm.cells import Spec
-from numlstm.jitting import (
-    FGRState,
-    GRUState,
-    LSTMState,
-    NormedState,
-    Part,
-    ProjectedState,
-    RNNState,
-    SLSTMState,
-    Step,
-    numbers_of_products,
-    zero_state,
-)
+from numlstm.jitting import Part, State, Step, numbers_of_products, zero_state
 
 COMPUTE_DTYPES = ("bfloat16",)
 LSTM = cells.CellSpec()
@@ -111,7 +99,7 @@ def pack(
 
 def jit(
     weights: Sequence[Array] | PackedWeights, cell: str | Spec = "lstm", compute_dtype: str | None = None
-) -> tuple[Step, Any, LSTMState | RNNState | GRUState | ProjectedState | SLSTMState | FGRState | NormedState]:
+) -> tuple[Step, Any, State]:
     """Return ``(step, params, state)`` to run the layer a step at a time inside of ``@njit`` functions.
 
     ``step(params, state, x, y)`` brings one sequence one step on: x (I,) is read, y (H,) and the states are written, with
@@ -128,10 +116,11 @@ def jit(
     params : namedtuple of arrays
         In the layout of this machine's vectors and this version of numlstm; a copy or a pickled one is as good, here and in
         other processes. To keep them for longer, keep the weights.
-    state : LSTMState, or RNNState for a GRU or simple RNN, GRUState for one with reset_after=False, ProjectedState,
-        SLSTMState or FGRState
+    state : LSTMState, or RNNState for a GRU or simple RNN, SLSTMState or FGRState
         Zeros: h (H,), and what else the cell has. With layer normalisation a NormedState, which has that as its ``states``.
-        One for each sequence: ``state.copy()`` is another.
+        Of cells with two products a step, normalised or not, a state that holds a place for them, too: GRUState with
+        reset_after=False or for a projected simple RNN, ProjectedState, ProjectedSLSTMState. One for each sequence:
+        ``state.copy()`` is another.
 
     Raises
     ------

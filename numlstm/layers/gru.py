@@ -25,6 +25,8 @@ class GRU(Recurrent):
     recurrent_activation : "sigmoid" or "hard_sigmoid"
     reset_after : bool
         Whether the reset gate comes after the product with h, as Keras and cuDNN have it, or before it (`numlstm.GRUSpec`).
+    projection : None
+        Anything else is refused: h = (1 - z) n + z h is as wide as n.
 
     The other parameters are those of `numlstm.LSTM`.
     """
@@ -49,10 +51,16 @@ class GRU(Recurrent):
         go_backwards: bool = False,
         stateful: bool = False,
         reset_after: bool = True,
+        projection: None = None,
         recompute: str | None = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
     ) -> None:
+        if projection is not None:
+            raise ValueError(
+                "projection is not for a GRU: its h = (1 - z) n + z h is mixed with h of the step before unit by unit, "
+                "so that it cannot be narrower than n"
+            )
         super().__init__(
             units,
             GRUSpec(activation, recurrent_activation, reset_after, layer_norm),

@@ -113,7 +113,7 @@ class LSTM(Recurrent):
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
             cell_clip=cell_clip,
-            outputs=_outputs(spec, projection, units),
+            projection=projection,
             seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,
@@ -125,7 +125,7 @@ class LSTM(Recurrent):
         )
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.unit_forget_bias = _validate.flag("unit_forget_bias", unit_forget_bias)
-        self.variant, self.projection = variant if isinstance(variant, str) else spec, projection
+        self.variant = variant if isinstance(variant, str) else spec
         self.layer_norm = spec.layer_norm
 
     @property
@@ -164,15 +164,6 @@ def _spec(variant: str | CellSpec, activation: str, recurrent_activation: str, l
         output_activation=squash_out,
         layer_norm=layer_norm,
     )
-
-
-def _outputs(spec: CellSpec, projection: int | None, units: int) -> int | None:
-    """Return how many outputs a layer has, None for as many as units."""
-    if projection is None:
-        return None
-    if _validate.whole("projection", projection) >= units:
-        raise ValueError(f"projection must be less than units, {units}, not {projection}")
-    return projection
 
 
 class _ForgetBias(Initializer):

@@ -48,13 +48,17 @@ class Recurrent(Layer):
         name: str | None,
         input_shape: Sequence[int | None] | None,
         cell_clip: float | None = None,
-        outputs: int | None = None,
+        projection: int | None = None,
     ) -> None:
         super().__init__(name, input_shape, seed)
         self.units, self.spec = _validate.whole("units", units), spec
-        self.outputs = self.units if outputs is None else outputs
-        if "W_p" in spec.weights and outputs is None:
-            raise ValueError("a projected CellSpec needs to know its outputs: LSTM(units, variant=, projection=)")
+        self.projection, self.outputs = projection, self.units if projection is None else projection
+        if projection is not None and _validate.whole("projection", projection) >= self.units:
+            raise ValueError(f"projection must be less than units, {self.units}, not {projection}")
+        if "W_p" in spec.weights and projection is None:
+            raise ValueError(
+                "a projected cell needs to know its outputs: LSTM(units, variant=, projection=), or SLSTM, SimpleRNN"
+            )
         self.use_bias = _validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")

@@ -38,13 +38,14 @@ class SimpleRNN(Recurrent):
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        projection: int | None = None,
         recompute: str | None = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
     ) -> None:
         super().__init__(
             units,
-            RNNSpec(activation, layer_norm),
+            RNNSpec(activation, projection is not None, layer_norm),
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
@@ -52,6 +53,7 @@ class SimpleRNN(Recurrent):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            projection=projection,
             seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,

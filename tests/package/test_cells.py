@@ -59,6 +59,7 @@ LAYERS = {
     "lstm, normed": lambda **options: LSTM(6, layer_norm=True, **options),
     "gru before, normed": lambda **options: GRU(6, reset_after=False, layer_norm=True, **options),
     "projected, normed": lambda **options: LSTM(6, projection=4, layer_norm=True, **options),
+    "slstm, projected": lambda **options: SLSTM(6, projection=4, layer_norm=True, **options),
 }
 
 
@@ -161,6 +162,13 @@ X = np.zeros((1, 4, 3))
             "R must have as many columns as rows, 3H=6",
         ),
         (lambda: SimpleRNN(3, layer_norm=1), TypeError, "layer_norm must be True or False, not 1"),
+        (lambda: GRU(3, projection=2), ValueError, "projection is not for a GRU.*cannot be narrower than n"),
+        (lambda: SLSTM(3, projection=3), ValueError, "projection must be less than units, 3, not 3"),
+        (
+            lambda: LSTM(3, variant="fgr", projection=2),
+            ValueError,
+            "gate_recurrence=True and a projection do not go together",
+        ),
         (lambda: GRUSpec(recurrent_activation="tanh"), ValueError, "recurrent_activation must be one of"),
         (lambda: SLSTMSpec("sigmoids"), ValueError, "forget_gate must be one of 'exp', 'sigmoid'"),
         (lambda: SLSTM(3)(X, initial_state=X[0]), TypeError, r"must be a tuple \(h, c, n, m\) of arrays \(N, H\)"),

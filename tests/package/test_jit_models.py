@@ -33,8 +33,8 @@ def _recurrent(cell, units, **options):
         return _recurrent(cell.removesuffix(", normed"), units, layer_norm=True, **options)
     if cell in cells.VARIANTS:
         return LSTM(units, variant=cell, **options)
-    if cell == "projected":
-        return LSTM(units + 1, projection=units, **options)
+    if cell.endswith(", projected"):
+        return _recurrent(cell.removesuffix(", projected"), units + 1, projection=units, **options)
     if cell == "gru before":
         return GRU(units, reset_after=False, **options)
     return {"gru": GRU, "rnn": SimpleRNN, "slstm": SLSTM}[cell](units, **options)
@@ -57,10 +57,12 @@ def _steps(model, x, runner=run):
     return y
 
 
-KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before", "projected")] + [
+KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before", "lstm, projected", "rnn, projected")] + [
     (cell, "float64") for cell in ("lstm", "peephole", "gru", "rnn")
 ]
-KINDS += [(f"{cell}, normed", "float32") for cell in ("fgr", "gru before", "projected")] + [("rnn, normed", "float64")]
+KINDS += [(f"{cell}, normed", "float32") for cell in ("fgr", "gru before", "slstm, projected")] + [
+    ("rnn, normed", "float64")
+]
 
 
 @pytest.mark.parametrize(("cell", "dtype"), KINDS)

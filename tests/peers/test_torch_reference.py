@@ -63,26 +63,28 @@ def test_outputs_states_and_gradients_match(rng, name, lengths):
         np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("projection", [None, 2])
 @pytest.mark.parametrize("of_what", [True, "of c too"])
 @pytest.mark.parametrize("steps", [1, 5])
-def test_layer_normalised_lstm_is_that_of_torchs_layer_norm(rng, steps, of_what):
+def test_layer_normalised_lstm_is_that_of_torchs_layer_norm(rng, steps, of_what, projection):
     """Ba, Kiros and Hinton, "Layer normalization" (2016), equations 20 to 22, whose biases beside b are in b."""
     cell, epsilon = reference.LSTM(), 0.01
-    shapes = reference.weight_shapes(cell, INPUTS, HIDDEN, layer_norm=of_what)
+    shapes = reference.weight_shapes(cell, INPUTS, HIDDEN, projection, of_what)
     weights = {key: rng.uniform(-1, 1, shape) for key, shape in shapes.items()}
-    x, dy = rng.standard_normal((BATCH, steps, INPUTS)), rng.standard_normal((BATCH, steps, HIDDEN))
+    x, dy = rng.standard_normal((BATCH, steps, INPUTS)), rng.standard_normal((BATCH, steps, projection or HIDDEN))
     out = reference.rnn(cell, x, weights, epsilon=epsilon)
     gradients = reference.rnn_backward(cell, x, weights, out.trace, dy, epsilon=epsilon)
 
     w = {key: torch.tensor(value, requires_grad=True) for key, value in weights.items()}
     norm = lambda z, gain, bias=None: torch.nn.functional.layer_norm(z, z.shape[1:], gain, bias, epsilon)  # noqa: E731
-    h = c = torch.zeros(BATCH, HIDDEN, dtype=torch.float64)
+    h, c = (torch.zeros(BATCH, width, dtype=torch.float64) for width in (projection or HIDDEN, HIDDEN))
     y = []
     for x_t in torch.from_numpy(x).unbind(1):
         z = norm(x_t @ w["W_ih"].T, w["gain_ih"]) + norm(h @ w["W_hh"].T, w["gain_hh"]) + w["b"]
         i, f, g, o = z.chunk(4, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(norm(c, w["gain_c"], w["b_c"]) if "gain_c" in w else c)
+        h = h @ w["W_p"].T if projection else h
         y.append(h)
     y = torch.stack(y, dim=1)
     (y * torch.from_numpy(dy)).sum().backward()
