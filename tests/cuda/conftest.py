@@ -53,6 +53,16 @@ def gpu(simulated, monkeypatch):
     return simulated.memory
 
 
+@pytest.fixture(params=["simulator", pytest.param("gpu", marks=pytest.mark.gpu)])
+def anywhere(request):
+    """Let models find the simulator as their GPU, or a GPU: its name."""
+    if request.param == "simulator":
+        request.getfixturevalue("gpu")
+    elif missing():
+        pytest.skip(f"no GPU: {missing()}")
+    return request.param
+
+
 def pytest_terminal_summary(terminalreporter, config):
     if "gpu" in config.option.markexpr and "not gpu" not in config.option.markexpr and missing():
         terminalreporter.write_line(f"Nothing ran on a GPU: {missing()}.", red=True)

@@ -10,6 +10,7 @@ from test_models import F, N, T, close, data, lstm
 
 from numlstm import Dense, DeviceError, Sequential
 from numlstm.backend.cuda import dlpack
+from numlstm.backend.cuda.availability import missing
 
 CPU = 1, 0
 STREAM = 7
@@ -182,6 +183,35 @@ def test_a_copy_for_whom_asks_and_no_other_device(gpu):
         y.__dlpack__(dl_device=CPU)
 
 
+def test_results_go_from_model_to_model(rng, anywhere):
+    x, models = data(rng)[0].astype(np.float32), lambda: (lstm(), Sequential([Dense(3, seed=3)]))
+    first, second = (model.to("cuda") for model in models())
+    if anywhere == "gpu":
+        cuda = pytest.importorskip("numba.cuda")
+        on_gpu = cuda.to_device(x)
+    else:
+        on_gpu = Theirs(x)
+    found = second.predict(first.predict(on_gpu))
+    del first, on_gpu
+    want = [model.predict for model in models()]
+    close(found.copy_to_host(), want[1](want[0](x)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("theirs", [False, True], ids=["stream of the model", "stream of PyTorch"])
+def test_tensors_of_pytorch_on_a_gpu(rng, theirs):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    if missing() or not torch.cuda.is_available():
+        pytest.skip(f"no GPU: {missing() or 'PyTorch finds none'}")
+    x = data(rng)[0].astype(np.float32)
+    stream = torch.cuda.Stream() if theirs else None
+    model = lstm().to("cuda", stream)
+    with torch.cuda.stream(stream):
+        y = torch.from_dlpack(model.predict(torch.from_numpy(x).cuda() * 2)) / 2
+    torch.cuda.synchronize()
+    close(y.cpu().numpy(), lstm().predict(x * 2) / 2)
+
+
 @pytest.mark.parametrize("stream", [None, STREAM])
 def test_models_read_arrays_and_hand_results_on_without_a_copy(rng, gpu, monkeypatch, stream):
     x, y = (values.astype(np.float32) for values in data(rng))
@@ -196,8 +226,6 @@ def test_models_read_arrays_and_hand_results_on_without_a_copy(rng, gpu, monkeyp
         close(model.predict(theirs, batch_size).copy_to_host(), on_cpu.predict(x))
     assert not sent and {given["stream"] for given in theirs.asked} == {stream or int(of_model)}
     assert of_model.waits == (2 if stream is None else 0)  # each time x is given back, if its owner does not use the stream
-    again = Sequential([Dense(3, seed=3)]).to("cuda").predict(model.predict(theirs))  # from one model to the next
-    close(again.copy_to_host(), Sequential([Dense(3, seed=3)]).predict(on_cpu.predict(x)))
     for each, arrays in ((model, (theirs, Theirs(y))), (on_cpu, (x, y))):
         each.compile("adam", "mse")
         each.fit(*arrays, batch_size=2, verbose=0, shuffle=False)

@@ -24,21 +24,11 @@ from numlstm import (
 )
 from numlstm.backend import cuda
 from numlstm.backend.cuda import feed
-from numlstm.backend.cuda.availability import missing
 from numlstm.losses import Huber, Quantile, SparseCategoricalCrossentropy
 from numlstm.optimizers import SGD, Adam, AdamW, RMSprop
 
 N, T, F = 5, 3, 2
 LENGTHS = np.array([3, 1, 2, 3, 2])
-
-
-@pytest.fixture(params=["simulator", pytest.param("gpu", marks=pytest.mark.gpu)])
-def anywhere(request):
-    """Let models find the simulator as their GPU, or a GPU."""
-    if request.param == "simulator":
-        request.getfixturevalue("gpu")
-    elif missing():
-        pytest.skip(f"no GPU: {missing()}")
 
 
 def close(got, want, tolerance=3e-5):
@@ -315,6 +305,7 @@ def test_a_stream_of_another_library_is_used(gpu):
     assert model.to("cuda").backend.stream.address == 12
 
 
+KINDS = "Recurrent", "Dense"  # of passes with products
 ROUNDED = {"tf32": 2.0**-9, "bfloat16": 2.0**-6}  # twice the spacing of numbers after 1
 
 
@@ -322,14 +313,15 @@ ROUNDED = {"tf32": 2.0**-9, "bfloat16": 2.0**-6}  # twice the spacing of numbers
     ("precision", "sweep"),
     [("bfloat16", None), ("bfloat16", "graph"), ("tf32", "rows"), ("float32", "steps")],
 )
-def test_precision_and_sweep_are_chosen_for_all_layers(rng, gpu, simulated, monkeypatch, precision, sweep):
+def test_precision_and_sweep_are_chosen_for_all_layers(rng, anywhere, monkeypatch, precision, sweep):
     x, y = data(rng)
-    chosen, found, kinds = [], {}, (simulated.recurrent.Recurrent, simulated.recurrent.Dense)
-    for kind in kinds:
-        made = lambda *given, kind=kind, **more: chosen.append((kind, more)) or kind(*given, **more)  # noqa: E731
-        monkeypatch.setattr(simulated.recurrent, kind.__name__, made)
+    chosen, found = [], {}
     for device, how in (("cpu", {}), ("cuda", {"precision": precision, "sweep": sweep})):
         model = Sequential([LSTM(3, seed=1), Dense(2, seed=2)]).to(device, **how)
+        for kind in KINDS if how else ():
+            module, make = model.backend.recurrent, getattr(model.backend.recurrent, kind)
+            made = lambda *given, of=(kind, make), **more: chosen.append((of[0], more)) or of[1](*given, **more)  # noqa: E731
+            monkeypatch.setattr(module, kind, made)
         before = model.predict(x)
         model.compile(SGD(0.1), "mse")
         model.fit(x, y, epochs=3, verbose=0, shuffle=False)  # the third pass is the first that a graph replays
@@ -338,7 +330,7 @@ def test_precision_and_sweep_are_chosen_for_all_layers(rng, gpu, simulated, monk
     for got, want in zip(*(found[device] for device in ("cuda", "cpu")), strict=True):
         close(got, want, 3e-5 if exact else ROUNDED[precision])
     assert exact or np.abs(found["cuda"][0] - found["cpu"][0]).max() > 1e-6
-    assert {kind for kind, _ in chosen} == set(kinds)
+    assert {kind for kind, _ in chosen} == set(KINDS)
     assert all(more["precision"] == precision and more.get("sweep", sweep) == sweep for _, more in chosen)
 
 
