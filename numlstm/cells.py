@@ -37,7 +37,7 @@ class Spec:
     def weights(self) -> dict[str, tuple[int, int]]:
         """By name, of how many blocks of H rows each of the weights is made, and how many dimensions it has.
 
-        A projection W_p (P, H), the last, is made of none.
+        A projection W_p (P, H) is made of none.
         """
         raise NotImplementedError
 
