@@ -70,6 +70,14 @@ def test_an_array_is_read_where_it_is_and_given_back_once(array, versions):
     assert held == [1] and sys.getrefcount(array) == before  # the GPU is waited for, then it is given back
 
 
+def test_what_begins_behind_its_address_is_found():
+    def change(managed):
+        managed.tensor.data, managed.tensor.offset = managed.tensor.data - 32, 32
+
+    borrowed = dlpack.Borrowed("x", Theirs(np.arange(6.0), change), 0, STREAM)
+    assert np.array_equal(looked_at(borrowed), np.arange(6.0))
+
+
 def of_type(kind, bits, lanes=1):
     def change(managed):
         managed.tensor.dtype = kind, bits, lanes
@@ -151,7 +159,7 @@ def test_a_result_is_handed_on_and_lives_as_long_as_it_is_used(gpu, version, end
     borrowed = dlpack.Borrowed("y", Odd(None, capsule), 0, STREAM) if end == "taken" else None
     del capsule, y
     if borrowed:
-        assert np.array_equal(looked_at(borrowed), want)
+        assert gone() is not None and np.array_equal(looked_at(borrowed), want)
     del borrowed
     gc.collect()
     assert gone() is None
