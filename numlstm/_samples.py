@@ -68,10 +68,13 @@ def checked(
         raise ValueError("a model whose last layer returns its states cannot be trained: make it without return_state")
     output = (len(array), *model.output_shape_for(array.shape[1:]))
     name_weights = f"{prefix}sample_weight"
+    y = _adopted(model, loss, name_y, y)
     if ends is not None and len(output) == 3:
-        y = _lengths.of_steps(name_y, y, ends, output[1])
+        y = y if devices.on_gpu(y) else _lengths.of_steps(name_y, y, ends, output[1])
         weights = None if weights is None else _lengths.of_steps(name_weights, weights, ends, output[1])
     target = _targets(model, loss, name_y, y, output)
+    if ends is not None and len(output) == 3 and devices.on_gpu(target):
+        target = model.backend.cleared(target, ends)
     _finite(model, name_y, target)
     rows = losses.row_weights(name_weights, weights, output[:-1], model.dtype)
     return Data(array, target, rows.reshape(len(array), -1 if rows.size else 0), ends)
@@ -84,19 +87,23 @@ def _finite(model: "Sequential", name: str, array: Any) -> None:
         raise ValueError(f"{name} must be finite, but has NaN or infinity in it")
 
 
-def _targets(model: "Sequential", loss: "Loss", name: str, y: Any, output: tuple[int, ...]) -> Any:
-    """Return targets as the loss's kernel reads them; on a GPU those that are there, if their values need no check."""
+def _adopted(model: "Sequential", loss: "Loss", name: str, y: Any) -> Any:
+    """Return targets that are on the model's GPU as passes read them, or on the host if their values are to be checked."""
     if model.device == "cpu":
-        return loss.targets(name, y, output, model.dtype)
+        return y
     classes = isinstance(loss, losses.SparseCategoricalCrossentropy)
-    target = model.adopted(name, y, np.dtype(np.int64) if classes else model.dtype)
-    if not devices.on_gpu(target):
-        return loss.targets(name, target, output, model.dtype)
-    if type(loss).targets is not losses.Loss.targets:
-        return loss.targets(name, model.backend.host(target), output, model.dtype)
-    if target.shape not in (output, output[:-1] if output[-1] == 1 else output):
-        raise ValueError(f"{name} must have the shape {output} of the model's output, not {target.shape}")
-    return target.reshape(*output)
+    y = model.adopted(name, y, np.dtype(np.int64) if classes else model.dtype)
+    checked = type(loss).targets is not losses.Loss.targets
+    return model.backend.host(y) if checked and devices.on_gpu(y) else y
+
+
+def _targets(model: "Sequential", loss: "Loss", name: str, y: Any, output: tuple[int, ...]) -> Any:
+    """Return targets as the loss's kernel reads them."""
+    if model.device == "cpu" or not devices.on_gpu(y):
+        return loss.targets(name, y, output, model.dtype)
+    if y.shape not in (output, output[:-1] if output[-1] == 1 else output):
+        raise ValueError(f"{name} must have the shape {output} of the model's output, not {y.shape}")
+    return y.reshape(*output)
 
 
 def _length(value: Any) -> int | None:

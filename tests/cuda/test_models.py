@@ -274,6 +274,22 @@ def test_arrays_of_other_libraries_are_read_where_they_are(rng, gpu, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("loss", "columns"), [("mse", 2), (SparseCategoricalCrossentropy(from_logits=True), 3), ("binary_crossentropy", 1)]
+)
+def test_targets_of_steps_that_are_there_are_read_within_the_lengths(rng, gpu, loss, columns):
+    x, classes = rng.standard_normal((N, T, F)).astype(np.float32), rng.integers(0, 2, (N, T, 1))
+    y = classes[:, :, 0] if columns == 3 else np.repeat(classes, columns, axis=2).astype(np.float32)
+    y[np.arange(T) >= LENGTHS[:, np.newaxis]] = 99 if columns == 3 else np.nan
+    models = [Sequential([LSTM(3, return_sequences=True, seed=1), Dense(columns, seed=2)]) for _ in range(2)]
+    for model, arrays in zip(models, ((x, y), (Theirs(x), Theirs(y))), strict=True):
+        if arrays[0] is not x:
+            model.to("cuda")
+        model.compile("adam", loss)
+        model.fit(*arrays, verbose=0, lengths=LENGTHS, shuffle=False)
+    close(models[1].get_weights()[0], models[0].get_weights()[0])
+
+
+@pytest.mark.parametrize(
     ("use", "error", "says"),
     [
         (lambda m, x: m.predict(Theirs(x)), TypeError, "x is on a GPU as float64, and must be float32 there"),
