@@ -17,9 +17,9 @@ import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import signature
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from .compiling import jit, source_hash, stamped_name
+from .compiling import jit, overload, source_hash, stamped_name
 from .gru import gru
 from .lstm import lstm
 from .projection import projected

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload
 
 from . import activations
-from .compiling import jit, source_hash, stamped_name
+from .compiling import jit, overload, source_hash, stamped_name
 from .row import dense_row
 from .simd import copy, pointer
-from .step import INLINE, check_array, choose_step, step
+from .step import check_array, choose_step, step
 
 
 class _Chain(NamedTuple):
@@ -58,7 +57,7 @@ def _run(layers, states, outputs, x, y):
     """Run layers one after the other; `outputs` has a place for what each but the last writes."""
 
 
-@overload(_run, jit_options=INLINE)
+@overload(_run, forceinline=True)
 def _choose_run(layers, states, outputs, x, y):
     if len(layers) == 1:
         return lambda layers, states, outputs, x, y: step(layers[0], states[0], x, y)

@@ -23,8 +23,10 @@ from typing import Any, NamedTuple
 import llvmlite
 import numba
 import numba.core.compiler
+import numba.extending
 from numba.core import caching, types, typing
 from numba.core.ccallback import CFunc
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
 from . import target
@@ -241,6 +243,51 @@ OPTIONS = {
 }
 
 
+class _EntryLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """The LLVM code of an entry with all its parts, optimised once.
+
+    Numba does it twice, the first time to bring reference counts together, of which kernels have next to none, and then at
+    level 3, which copies loops for conditions that do not change in them: a third more code that is no faster.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        made = self._codegen._module_pass_manager(opt=2)
+        passes, *builder = made if isinstance(made, tuple) else (made,)  # Numba 0.61 has no builder
+        passes.run(self._final_module, *builder)
+
+
+class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """The LLVM code of a part as it was written: whoever takes it in optimises it, with all else, and makes machine code."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+class _EntryCompiler(numba.core.compiler.Compiler):  # type: ignore[misc]
+    """Compiles what Python or C calls, with a wrapper for the one or the other."""
+
+    def __init__(
+        self, typingctx: Any, targetctx: Any, library: Any, args: Any, return_type: Any, flags: Any, locals: Any
+    ) -> None:
+        flags.no_cfunc_wrapper = not flags.no_cpython_wrapper
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        self.state.library = _EntryLibrary(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)
+
+
 class _PartCompiler(numba.core.compiler.Compiler):  # type: ignore[misc]
     """Compiles what is only ever a part of other kernels: no wrappers for Python and C, and no machine code of its own."""
 
@@ -250,6 +297,23 @@ class _PartCompiler(numba.core.compiler.Compiler):  # type: ignore[misc]
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
 
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        targetctx = self.state.targetctx
+        self.state.library = _PartLibrary(targetctx.codegen(), func.__qualname__)
+        compiled = super().compile_extra(func)
+        # By its entry point callers know a function; a part has none, so something of the same type stands for it.
+        compiled = compiled._replace(entry_point=[].append)
+        targetctx.insert_user_function(compiled.entry_point, compiled.fndesc, [compiled.library])
+        return compiled
+
+
+_PART = {**OPTIONS, "nogil": True, "pipeline_class": _PartCompiler, "_nrt": False}
+
+
+def overload(function: Callable[..., Any], **options: Any) -> Any:
+    """Say, as numba.extending.overload does, that the function below chooses the code of `function` by types: a part."""
+    return numba.extending.overload(function, jit_options={**_PART, **options})
+
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """Compile `function` as a part of kernels, for other kernels to call: no GIL, no bounds checks, IEEE division.
@@ -257,23 +321,17 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
     It takes half the time of an `entry`, for nothing is made that Python could call. References to arrays are not counted:
     callers hold them.
     """
-    dispatcher = numba.jit(nogil=True, pipeline_class=_PartCompiler, _nrt=False, **{**OPTIONS, **options})(function)
+    dispatcher = numba.jit(**{**_PART, **options})(function)
     template = dispatcher.get_call_template
 
     def get_call_template(arguments: Any, keywords: Any) -> Any:
         # Numba would compile a kernel once more for each literal that another kernel calls it with.
         return template(tuple(map(types.unliteral, arguments)), keywords)
 
-    def add_overload(compiled: Any) -> None:
-        # By its entry point callers know a function; a part has none, so a mere name stands for it.
-        compiled = compiled._replace(entry_point=object())
-        dispatcher.targetctx.insert_user_function(compiled.entry_point, compiled.fndesc, [compiled.library])
-        dispatcher.overloads[tuple(compiled.signature.args)] = compiled
-
     def refuse(*arguments: Any, **keywords: Any) -> None:
         raise TypeError(f"{function.__name__} is a part of kernels, which only kernels can call")
 
-    dispatcher.get_call_template, dispatcher.add_overload = get_call_template, add_overload
+    dispatcher.get_call_template = get_call_template
     dispatcher._compile_for_args = refuse
     return dispatcher
 
@@ -285,7 +343,7 @@ def entry(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile `function` as a kernel that Python calls, cached on disk with all its parts. Extra options are Numba's."""
     if function is None:
         return functools.partial(entry, **options)
-    dispatcher = numba.jit(nogil=True, **OPTIONS, **options)(function)
+    dispatcher = numba.jit(nogil=True, pipeline_class=_EntryCompiler, **OPTIONS, **options)(function)
     if cache_folder() is not None:
         dispatcher._cache = _KernelCache(function)
     compile_now = dispatcher.compile
@@ -302,11 +360,11 @@ class CFunction:
     """A function of fixed signature behind a C address, for kernels to call through; compiled when first asked for."""
 
     def __init__(self, function: Callable[..., Any], signature: Any) -> None:
-        self._function, self._signature = function, signature
+        self._function, self._types = function, (signature.args, signature.return_type)
 
     @functools.cached_property
     def address(self) -> int:
-        compiled = CFunc(self._function, (self._signature.args, self._signature.return_type), {}, dict(OPTIONS))
+        compiled = CFunc(self._function, self._types, {}, dict(OPTIONS), pipeline_class=_EntryCompiler)
         if cache_folder() is not None:
             compiled._cache = _KernelCache(self._function)
         with _collecting_seldom():

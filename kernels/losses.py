@@ -8,10 +8,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from .activations import softmax_row
-from .compiling import jit
+from .compiling import jit, overload
 
 # Probabilities are kept this far from 0 and 1, so that their logarithms are finite (Keras does the same).
 _LEAST_PROBABILITY = 1e-7

@@ -13,10 +13,10 @@ each exchange two numbers of a unit, and every one computes the same bits.
 
 from typing import Any, NamedTuple
 
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
 from .cells import own_slots, panel, places, type_of
-from .compiling import jit
+from .compiling import jit, overload
 from .simd import (
     constant,
     constant_row,

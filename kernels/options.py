@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import signature
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from .compiling import OPTIONS, jit
+from .compiling import jit, overload
 from .dropout import GOLDEN, MIXES, SHIFTS
 from .simd import clamp, constant, int_constant, is_float_array, lanes, load, load_first, splat, store, store_first, vec_of
 
@@ -46,10 +46,6 @@ def has_options(cell) -> bool:
     return not isinstance(cell.types[cell.fields.index("options")], types.NoneType)
 
 
-def _overload(function):
-    return overload(function, jit_options={**OPTIONS, "_nrt": False})
-
-
 # --- recurrent dropout ---
 
 
@@ -66,7 +62,7 @@ def masked_u(cell, options, row, unit, hidden, u):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(masked_u)
+@overload(masked_u)
 def _choose_masked_u(cell, options, row, unit, hidden, u):
     if cell.instance_class.h_is_state:
         return lambda cell, options, row, unit, hidden, u: masked(options, row, unit, hidden, u)
@@ -174,7 +170,7 @@ def _mixed_states(cell, keep, before, after):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(_mixed_states)
+@overload(_mixed_states)
 def _choose_mixed_states(cell, keep, before, after):
     kind = cell.instance_class
     if kind.states == 0 or kind.h_is_state or after == _NO_STATES:
@@ -187,7 +183,7 @@ def _with_h(cell, after, h):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(_with_h)
+@overload(_with_h)
 def _choose_with_h(cell, after, h):
     if cell.instance_class.h_is_state:
         return lambda cell, after, h: (*after[:-1], h)
@@ -202,7 +198,7 @@ def settled_states(cell, options, place, c, at, units, before, after):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(settled_states)
+@overload(settled_states)
 def _choose_settled_states(cell, options, place, c, at, units, before, after):
     count = cell.instance_class.states
     if count == 0 or after == _NO_STATES or cell.instance_class.h_is_state:
@@ -227,7 +223,7 @@ def settled_states_one(cell, before, after):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(settled_states_one)
+@overload(settled_states_one)
 def _choose_settled_states_one(cell, before, after):
     if not has_options(cell):
         return lambda cell, before, after: after
@@ -241,7 +237,7 @@ def settled_h_one(cell, after, h_before, h):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(settled_h_one)
+@overload(settled_h_one)
 def _choose_settled_h_one(cell, after, h_before, h):
     if not has_options(cell):
         return lambda cell, after, h_before, h: (after, h)
@@ -258,7 +254,7 @@ def unsettled(cell, c, at, units, after):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(unsettled)
+@overload(unsettled)
 def _choose_unsettled(cell, c, at, units, after):
     kind = cell.instance_class
     if kind.states == 0 or kind.h_is_state:
@@ -272,7 +268,7 @@ def to_cell_h(cell, options, place, dh, dstates):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(to_cell_h)
+@overload(to_cell_h)
 def _choose_to_cell_h(cell, options, place, dh, dstates):
     if cell.instance_class.h_is_state:
 
@@ -294,7 +290,7 @@ def to_cell_states(cell, options, place, dstates):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(to_cell_states)
+@overload(to_cell_states)
 def _choose_to_cell_states(cell, options, place, dstates):
     kind = cell.instance_class
     if kind.states == 0 or kind.h_is_state:
@@ -315,7 +311,7 @@ def past_cell_h(cell, options, place, dc, at, units, dh, after, before):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(past_cell_h)
+@overload(past_cell_h)
 def _choose_past_cell_h(cell, options, place, dc, at, units, dh, after, before):
     count = cell.instance_class.states
     if cell.instance_class.h_is_state:
@@ -337,7 +333,7 @@ def past_cell_states(cell, options, place, after, before):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(past_cell_states)
+@overload(past_cell_states)
 def _choose_past_cell_states(cell, options, place, after, before):
     if cell.instance_class.states == 0 or before == _NO_STATES or cell.instance_class.h_is_state:
         return lambda cell, options, place, after, before: before
@@ -349,7 +345,7 @@ def arrived(cell, options, row, dc, at, units, unit, hidden, dh):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(arrived)
+@overload(arrived)
 def _choose_arrived(cell, options, row, dc, at, units, unit, hidden, dh):
     count, is_state = cell.instance_class.states, cell.instance_class.h_is_state
 
@@ -370,7 +366,7 @@ def limited(cell, c):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(limited)
+@overload(limited)
 def _choose_limited(cell, c):
     if not has_options(cell):
         return lambda cell, c: c
@@ -382,7 +378,7 @@ def within(cell, c, dc):
     raise NotImplementedError("compiled code only")
 
 
-@_overload(within)
+@overload(within)
 def _choose_within(cell, c, dc):
     if not has_options(cell):
         return lambda cell, c, dc: dc

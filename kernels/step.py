@@ -10,10 +10,10 @@ from numba import typeof, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.core.typing.templates import signature
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
 from .cells import cell_first, cell_forward, load_slots, places, show, spread_of, store_all, type_of
-from .compiling import OPTIONS, entry, jit, source_hash
+from .compiling import entry, jit, overload, source_hash
 from .norm import numbers_of_step, row_moments, second_moments, sum_with_second, sums_of_units, unit_moments
 from .options import settled_h_one, settled_states_one
 from .row import add_products, add_row, load_four
@@ -29,8 +29,6 @@ from .simd import (
     store_vector,
     vec_of,
 )
-
-INLINE = {**OPTIONS, "_nrt": False, "forceinline": True}
 
 
 def step(params, state, x, y):
@@ -66,7 +64,7 @@ def step(params, state, x, y):
         raise
 
 
-@overload(step, jit_options=INLINE)
+@overload(step, forceinline=True)
 def choose_step(params, state, x, y):
     """Return the code for arguments of these types; TypingError if there is none."""
     kind = getattr(params, "instance_class", None)
@@ -266,7 +264,7 @@ def _biases(cell, at):
     """Return the vectors that the sums of the panel that begins with unit `at` start from."""
 
 
-@overload(_biases, jit_options=INLINE)
+@overload(_biases, forceinline=True)
 def _choose_biases(cell, at):
     if spread_of(type_of(cell)) == 1:
         return lambda cell, at: load_slots(cell, cell.b, at, cell.b.shape[1])
@@ -277,7 +275,7 @@ def _apply_panel(cell, sums, own, room, y, h, at, last):
     """Apply the cell to the units of a panel."""
 
 
-@overload(_apply_panel, jit_options=INLINE)
+@overload(_apply_panel, forceinline=True)
 def _choose_apply(cell, sums, own, room, y, h, at, last):
     if spread_of(type_of(cell)) == 1:
         return lambda cell, sums, own, room, y, h, at, last: _apply(cell, sums, own, room, y, h, at, last)
@@ -316,7 +314,7 @@ def _before(cell, h, own, at, count):
     """Return the states before the step, as the cell takes them."""
 
 
-@overload(_before, jit_options=INLINE)
+@overload(_before, forceinline=True)
 def _choose_before(cell, h, own, at, count):
     if len(own) == 0 and type_of(cell).h_is_state:
         return lambda cell, h, own, at, count: (load_first(h, at, count),)
@@ -329,7 +327,7 @@ def _write(own, after, at, count):
     """Write the states after the step."""
 
 
-@overload(_write, jit_options=INLINE)
+@overload(_write, forceinline=True)
 def _choose_write(own, after, at, count):
     if len(own) == 0 or len(after) == 0:  # h itself is written elsewhere
         return lambda own, after, at, count: None
@@ -348,7 +346,7 @@ def _all_of_size(arrays, size):
     """Return whether all arrays of a tuple have so many elements."""
 
 
-@overload(_all_of_size, jit_options=INLINE)
+@overload(_all_of_size, forceinline=True)
 def _choose_all_of_size(arrays, size):
     if len(arrays) == 0:
         return lambda arrays, size: True
@@ -370,7 +368,7 @@ def _first_part(cell, h, own, work, x):
     """Apply what comes before the second product to all units."""
 
 
-@overload(_first_part, jit_options=INLINE)
+@overload(_first_part, forceinline=True)
 def _choose_first_part(cell, h, own, work, x):
     return _first_of_sums if type_of(cell).base is None else _first_of_normed_sums
 
@@ -398,7 +396,7 @@ def _second_part(cell, h, own, work, y):
     """Compute the second product and apply the cell to all units."""
 
 
-@overload(_second_part, jit_options=INLINE)
+@overload(_second_part, forceinline=True)
 def _choose_second_part(cell, h, own, work, y):
     return _normed_second if type_of(cell).second_slot > 0 else _second
 

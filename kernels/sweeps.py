@@ -11,7 +11,7 @@ own on. So a sequence can be taken in pieces, for each of which what a backward 
 from typing import Any, NamedTuple
 
 from .cells import cell_forward, load_slots, load_states, panel, places, store_all
-from .compiling import jit
+from .compiling import inlined, jit
 from .norm import add_second, gradients_before_cell, gradients_of_products, of_second, sums_of_products
 from .options import arrived
 from .products import packed_product, padded_product
@@ -141,7 +141,7 @@ def _project_inputs(tile, window, ragged, cell, norm, x, z, first, t0, t1, start
                             store(z, n * z_row + (t - first) * z_step + slot * units + j, bias)
 
 
-@jit
+@inlined
 def _forward_step(
     recurrent, team, members, window, ragged, cell, options, norm, x, h0, h, y, c, z, u, slot, keep, t, start, stop, p0, p1
 ):

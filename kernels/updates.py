@@ -6,9 +6,8 @@ Each rule has a params namedtuple of float64 numbers, whose type selects its fun
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
-from .compiling import jit
+from .compiling import jit, overload
 from .simd import array_at, clamp, constant, lanes, load_first, splat, sqrt, stack_array, store, store_first
 
 SUM_LENGTH = 4096  # elements in one partial sum of squares
