@@ -42,6 +42,8 @@ class Cell(cells.Spec):
     apart : int
         Of how many gates, the last ones, the products come apart, as behind a GRU's reset gate: z holds their ``W x + b``
         in their places, and ``U h + b_h`` behind all others. They have a bias b_h more.
+    projected : bool
+        Whether h is W_p times what `forward` returns, as for `numlstm.CellSpec`; for functions that do not get h.
     layer_norm : bool
         Whether both products are normalised, each with a gain, before the biases are added: see `numlstm.CellSpec`.
 
@@ -75,6 +77,7 @@ class Cell(cells.Spec):
         gates: int | Sequence[str],
         states: int | Sequence[str] = 0,
         apart: int = 0,
+        projected: bool = False,
         layer_norm: bool = False,
     ) -> None:
         self.forward, self.backward = _function("forward", forward, 2), _function("backward", backward, 5)
@@ -93,8 +96,12 @@ class Cell(cells.Spec):
         said = digest, self.gates, self.apart, own, self.kept
         plain = f"Own_of_{_digest.of_text(repr(said))}"
         cells.OWN[plain] = self
-        self.layer_norm = _validate.flag("layer_norm", layer_norm)
-        self._name = cells.NORMED + plain if layer_norm else plain
+        self.projected, self.layer_norm = _validate.flag("projected", projected), _validate.flag("layer_norm", layer_norm)
+        if projected and self.with_h:
+            raise ValueError(
+                "projected=True is for functions that do not get h: they would get fewer numbers than they return"
+            )
+        self._name = cells.NORMED * layer_norm + cells.PROJECTED * projected + plain
 
     @property
     def name(self) -> str:
@@ -109,7 +116,7 @@ class Cell(cells.Spec):
     def weights(self) -> dict[str, tuple[int, int]]:
         count = len(self.gates)
         weights = {"W_ih": (count, 2), "W_hh": (count, 2), "b": (count, 1)}
-        return self.and_options({**weights, "b_h": (self.apart, 1)} if self.apart else weights)
+        return self.and_options({**weights, "b_h": (self.apart, 1)} if self.apart else weights, self.projected)
 
     def get_config(self) -> dict[str, Any]:
         """Return the name by which the cell is registered; ValueError if it is not."""
@@ -121,10 +128,12 @@ class Cell(cells.Spec):
     def __repr__(self) -> str:
         names = f"forward={self.forward.__name__}, backward={self.backward.__name__}, gates={self.gates}"
         apart = f", apart={self.apart}" if self.apart else ""
-        return f"Cell({names}, states={self.own_states}{apart}{', layer_norm=True' if self.layer_norm else ''})"
+        options = "".join(f", {name}=True" for name in ("projected", "layer_norm") if getattr(self, name))
+        return f"Cell({names}, states={self.own_states}{apart}{options})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Cell, (self.forward, self.backward, self.gates, self.own_states, self.apart, self.layer_norm)
+        options = self.apart, self.projected, self.layer_norm
+        return Cell, (self.forward, self.backward, self.gates, self.own_states, *options)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Cell):

@@ -29,6 +29,7 @@ SPECS = {
     "rnn, normed": RNNSpec(layer_norm=True),
     "slstm, projected, normed": SLSTMSpec(projected=True, layer_norm=True),
     "own gru, normed": own_cells.NORMED,
+    "own rnn, projected": own_cells.PROJECTED,
 }
 OWN_TEXTBOOK = {
     "mgu": (reference.MGU(), {}),
@@ -43,6 +44,7 @@ def textbook(spec):
     """Return the reference's cell, and its options."""
     if isinstance(spec, Cell):
         known = {**OWN, "own gru": own_cells.NORMED} if spec.layer_norm else OWN
+        known = {"own rnn": own_cells.PROJECTED} if spec.projected else known
         return next(OWN_TEXTBOOK[name] for name, own in known.items() if own == spec)
     if isinstance(spec, GRUSpec):
         options = {"activation": spec.activation, "recurrent_activation": spec.recurrent_activation}

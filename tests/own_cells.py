@@ -80,4 +80,5 @@ OWN = {
     "own slstm": Cell(_slstm_forward, _slstm_backward, gates="ifgo", states="cnm"),
     "own rnn": Cell(_rnn_forward, _rnn_backward, gates=1),
 }
+PROJECTED = Cell(_rnn_forward, _rnn_backward, gates=1, projected=True)
 NORMED = Cell(_gru_forward, _gru_backward, gates="rzn", states="h", apart=1, layer_norm=True)

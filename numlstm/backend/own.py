@@ -7,7 +7,7 @@ from numba.core.errors import NumbaError
 from numba.extending import overload
 
 from numlstm import lanes
-from numlstm.cells import NORMED, OWN
+from numlstm.cells import NORMED, OWN, PROJECTED
 from numlstm.kernels import cells, own
 
 
@@ -18,15 +18,20 @@ def _overload_lanes() -> None:
         own.NAMES[getattr(lanes, name)] = name
 
 
+def _plain(name: str) -> str:
+    return name.removeprefix(NORMED).removeprefix(PROJECTED)
+
+
 def define(name: str) -> None:
     """Tell the kernels of a user's cell by its name, if it is one."""
-    words = name.removeprefix(NORMED)
-    if words not in OWN:
+    if _plain(name) not in OWN:
         return
-    if words != name:
-        define(words)
-        cells.define_own(name, cells.normalised(cells.cell_type(words)))
-        return
+    for prefix, make in ((NORMED, cells.normalised), (PROJECTED, cells.projected)):
+        base = name.removeprefix(prefix)
+        if base != name:
+            define(base)
+            cells.define_own(name, make(cells.cell_type(base)))
+            return
     _overload_lanes()
     cell = OWN[name]
     counts = own.Counts(len(cell.gates), cell.apart, len(cell.own_states), cell.kept, cell.with_h)
@@ -42,7 +47,7 @@ _WORDS = ((r"\x1b\[[0-9;]*m", ""), (r"Vec\(\w+, \d+\)", "lanes"), (r"Literal\[in
 
 def complaint(name: str, error: NumbaError) -> str | None:
     """Return in a line what Numba found wrong with a user's cell, None if it is none."""
-    name = name.removeprefix(NORMED)
+    name = _plain(name)
     if name not in OWN:
         return None
     text = str(error)

@@ -55,10 +55,11 @@ class Recurrent(Layer):
         self.projection, self.outputs = projection, self.units if projection is None else projection
         if projection is not None and _validate.whole("projection", projection) >= self.units:
             raise ValueError(f"projection must be less than units, {self.units}, not {projection}")
-        if "W_p" in spec.weights and projection is None:
-            raise ValueError(
-                "a projected cell needs to know its outputs: LSTM(units, variant=, projection=), or SLSTM, SimpleRNN"
+        if ("W_p" in spec.weights) != (projection is not None):
+            wanted = (
+                "needs to know its outputs: give projection=" if projection is None else "has no projection: projected=True"
             )
+            raise ValueError(f"the cell {spec} {wanted}")
         self.use_bias = _validate.flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")

@@ -19,7 +19,7 @@ class RNN(Recurrent):
     units : int
         Number of hidden units H.
     cell : `numlstm.Cell`, a spec such as `numlstm.GRUSpec`, or a name
-        As `numlstm.functional.rnn` takes it.
+        As `numlstm.functional.rnn` takes it; with projection= one that is `projected`.
 
     The other parameters are those of `numlstm.LSTM`; the bias begins with zeros in all gates.
     """
@@ -41,6 +41,7 @@ class RNN(Recurrent):
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        projection: int | None = None,
         recompute: str | None = None,
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
@@ -55,6 +56,7 @@ class RNN(Recurrent):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            projection=projection,
             seed=seed,
             return_sequences=return_sequences,
             return_state=return_state,

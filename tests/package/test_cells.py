@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 import numpy as np
+import own_cells
 import pytest
 from made import SPECS, Made
 from support import assert_same_bits
 
 import numlstm
-from numlstm import GRU, LSTM, SLSTM, CellSpec, GRUSpec, SimpleRNN, SLSTMSpec, functional
+from numlstm import GRU, LSTM, RNN, SLSTM, Cell, CellSpec, GRUSpec, SimpleRNN, SLSTMSpec, functional
 
 # Also in float32; all others only differ in what is compiled from the same lines.
 SINGLE = ("peephole", "gru", "rnn", "slstm sigmoid", "own lstm", "rnn, normed")
@@ -58,7 +59,6 @@ LAYERS = {
     "slstm": lambda **options: SLSTM(6, forget_gate="sigmoid", **options),
     "lstm, normed": lambda **options: LSTM(6, layer_norm=True, **options),
     "gru before, normed": lambda **options: GRU(6, reset_after=False, layer_norm=True, **options),
-    "projected, normed": lambda **options: LSTM(6, projection=4, layer_norm=True, **options),
     "slstm, projected": lambda **options: SLSTM(6, projection=4, layer_norm=True, **options),
 }
 
@@ -164,6 +164,13 @@ X = np.zeros((1, 4, 3))
         (lambda: SimpleRNN(3, layer_norm=1), TypeError, "layer_norm must be True or False, not 1"),
         (lambda: GRU(3, projection=2), ValueError, "projection is not for a GRU.*cannot be narrower than n"),
         (lambda: SLSTM(3, projection=3), ValueError, "projection must be less than units, 3, not 3"),
+        (lambda: RNN(3, "rnn", projection=2), ValueError, r"RNNSpec\(.*\) has no projection: projected=True"),
+        (lambda: RNN(3, own_cells.PROJECTED), ValueError, "needs to know its outputs: give projection="),
+        (
+            lambda: Cell(own_cells.NORMED.forward, own_cells.NORMED.backward, 3, "h", 1, projected=True),
+            ValueError,
+            "projected=True is for functions that do not get h",
+        ),
         (
             lambda: LSTM(3, variant="fgr", projection=2),
             ValueError,

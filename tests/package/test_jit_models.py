@@ -57,7 +57,7 @@ def _steps(model, x, runner=run):
     return y
 
 
-KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before", "lstm, projected", "rnn, projected")] + [
+KINDS = [(cell, "float32") for cell in (*cells.NAMES, "gru before", "rnn, projected")] + [
     (cell, "float64") for cell in ("lstm", "peephole", "gru", "rnn")
 ]
 KINDS += [(f"{cell}, normed", "float32") for cell in ("fgr", "gru before", "slstm, projected")] + [
