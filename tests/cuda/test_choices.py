@@ -67,6 +67,9 @@ def test_choices_are_of_a_gpu(gpu, monkeypatch):
     for name, value in (("stream", 12), ("precision", "tf32"), ("sweep", "rows")):
         with pytest.raises(ValueError, match=f"{name} is for device='cuda' or 'auto', not for 'cpu'"):
             lstm().to("cpu", **{name: value})
+    with monkeypatch.context() as patch:
+        patch.setattr("numlstm.devices.choose", lambda device: "cpu")  # there is no GPU
+        assert lstm().to("auto", precision="tf32", sweep="rows").device == "cpu"
     model = lstm().to("cuda", precision="tf32")
     assert model.to("cuda").backend.precision == "tf32"  # as it is
     assert model.to("cuda", sweep="steps").backend.precision is None

@@ -187,6 +187,10 @@ def test_samples_that_do_not_fit_go_there_batch_by_batch(rng, gpu, monkeypatch):
         model.fit(x.astype(np.float16), y, batch_size=2, epochs=2, verbose=0, shuffle=False)
     for got, want in zip(*(model.get_weights() for model in models), strict=True):
         assert np.array_equal(got, want)
+    monkeypatch.setattr(feed, "_MOST", 3)
+    for size in (5, 4, 3):
+        model.fit(x, y, batch_size=size, verbose=0)
+    assert 0 < len(model.trainer._step.feed._pinned) <= 3
     with pytest.raises(ValueError, match="read-only"):  # the test can fail: the simulator finds what does not wait
         monkeypatch.setattr(gpu.Event, "synchronize", lambda self: None)
         model.fit(x, y, batch_size=1, epochs=1, verbose=0)

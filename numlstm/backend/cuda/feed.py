@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Data = Any  # numlstm._samples.Data: lengths and what is empty stay on the host
 _SHARE = 0.5  # of the free memory that samples may take
 _PART = 1 << 26  # bytes that are converted at once
+_MOST = 16  # pairs of buffers that are kept: memory of the host's that nothing else can use
 
 
 class Feed:
@@ -81,6 +82,9 @@ class Feed:
         """Return one of two buffers by turns, and the event at which it can be written again."""
         key, machine = (name, like.shape), self._device.memory
         if key not in self._pinned:
+            if len(self._pinned) >= _MOST:
+                self._device.synchronize()  # which may read some of them
+                self._pinned.clear()
             self._pinned[key] = [(pinned(machine, like.shape, like.dtype), machine.event()) for _ in range(2)]
         self._pinned[key].reverse()
         return self._pinned[key][0]
