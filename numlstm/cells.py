@@ -174,6 +174,8 @@ class GRUSpec(Spec):
         over what it yields: W x over all rows, U h over those of r and z, and U (r h) over those of n,
         ``n = a(gain_ih n(W x) + b + gain_hh n(U (r h)))``. r is known only behind the second, so that no mean can be over
         all rows of U at once.
+
+    There is no projection of a GRU: h is mixed with n unit by unit, and is as wide.
     """
 
     activation: str = "tanh"
