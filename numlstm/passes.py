@@ -65,6 +65,7 @@ class RecurrentRun(Run):
         without, none = backend.zeros(0 if layer.use_bias else layer.bias_size, dtype), backend.zeros(0, dtype)
         self._zeros = lambda size, _: without if size else none
         self._wide = [self._recurrent_matrix(take, dtype) for _ in range(1 + training)]  # and its gradient
+        self._vector = take((layer.vector_size,), dtype) if layer.spec.layer_norm else None
         kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
         projected = {} if layer.outputs == layer.units else {"outputs": layer.outputs}
@@ -100,7 +101,7 @@ class RecurrentRun(Run):
             self._db = backend.zeros(without.shape, dtype)
             self._vectors: dict[str, Array] = {}  # of gradients that the engine has in one array and the layer apart
             if layer.spec.layer_norm:
-                self._db = np.zeros_like(layer.weights_inside(np.zeros)[2])
+                self._db = backend.zeros(layer.vector_size, dtype)
                 self._vectors = {name: a for name, a in layer.vectors(self._db).items() if name in layer.parameters}
             self._no_others = (None,) * (layer.spec.states - 1)  # gradients of other last states than h
 
@@ -110,7 +111,8 @@ class RecurrentRun(Run):
         return take(wide_shape(shape), dtype) if "R" in self._layer.spec.weights else None
 
     def load(self) -> None:
-        self._weights = self._layer.weights_inside(self._zeros, self._wide[0], self._backend.widen)
+        backend, memory = self._backend, (self._wide[0], self._backend.widen, True, self._vector)
+        self._weights = self._layer.weights_inside(self._zeros, *memory, lambda to, source: backend.copy(source, to))
         self._packed.load(self._weights)
 
     def forward(self, x: Array, key: int, lengths: Array | None = None) -> Array:
@@ -177,7 +179,7 @@ class RecurrentRun(Run):
         if self._vectors:
             b = self._db
             for name, vector in self._vectors.items():
-                vector[...] = gradients[name]
+                self._backend.copy(gradients[name], vector)
         sums: tuple[Array, ...] = gradients["W_ih"], recurrent, b, p
         if "W_p" in gradients:
             sums = (*sums, gradients["W_p"])
@@ -185,8 +187,8 @@ class RecurrentRun(Run):
         self._sweep.backward(self._packed, self._weights, inputs, upstream, self._dx, None, sums, add)
         if wide is not None:
             self._backend.narrow(wide, dW_hh, gradients["R"])
-        for name in self._vectors:
-            gradients[name][...] = self._vectors[name]
+        for name, vector in self._vectors.items():
+            self._backend.copy(vector, gradients[name])
         if self._dx.shape[2] == 0:
             return None
         if self._drops:

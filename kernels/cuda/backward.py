@@ -1,50 +1,24 @@
-"""The steps of a recurrent layer back through time, for any cell and size: a launch for each, or one for all."""
+"""The steps of a recurrent layer back through time, for any cell and size: launches for each, or one for all."""
 
 from numlstm.kernels.cells import Cell
-from numlstm.kernels.options import Place
 
-from .layer import GROUPS, digit, packed, reader, writer
+from .layer import GROUPS, digit, packed
 from .machine import cuda, device, kernel, load, store
 from .product import Tile, product
-from .scalar import of_type, scalar
-
-
-def _adjoint(kind: type[Cell], options: bool):
-    """Return a device function for the adjoint of a cell, with that of options around it: (dz, gradients of the states)."""
-    chosen = of_type(kind, options)
-    backward = scalar(kind.backward, **chosen)
-    size = kind.states + options
-    unsettled, to_cell_h, to_cell_states = (chosen[name] for name in ("unsettled", "to_cell_h", "to_cell_states"))
-    past_cell_h, past_cell_states = chosen["past_cell_h"], chosen["past_cell_states"]
-
-    @device
-    def plain(cell, layer, gradients, n, t, unit, slots, before, after, dh, dstates):
-        return backward(cell, unit, slots, before, after, dh, dstates)
-
-    @device
-    def with_options(cell, layer, gradients, n, t, unit, slots, before, after, dh, dstates):
-        _, steps, units = layer.y.shape
-        place = Place(n, t, steps, unit, units)
-        after = unsettled(cell, layer.c, (n * (steps + 1) + t + 1) * size * units + unit, units, after)
-        through, of_states = to_cell_h(cell, cell.options, place, dh, dstates)
-        of_states = to_cell_states(cell, cell.options, place, of_states)
-        dz, found = backward(cell, unit, slots, before, after, through, of_states)
-        found = past_cell_states(cell, cell.options, place, dstates, found)
-        at = n * size * units + unit
-        return dz, past_cell_h(cell, cell.options, place, gradients.dc, at, units, dh, dstates, found)
-
-    return with_options if options else plain
+from .scalar import of_type
+from .units import backward_unit
 
 
 def _arrival(kind: type[Cell], options: bool):
-    """Return a device function (cell, gradients, n, unit, units, dh): h's gradient, of which products brought dh."""
+    """Return a device function (cell, gradients, n, unit, outputs, dh): h's gradient, of which products brought dh."""
     if not options:
-        return device(lambda cell, gradients, n, unit, units, dh: dh)
+        return device(lambda cell, gradients, n, unit, outputs, dh: dh)
     arrived, size = of_type(kind, options)["arrived"], kind.states + options
 
     @device
-    def arrive(cell, gradients, n, unit, units, dh):
-        return arrived(cell, cell.options, n, gradients.dc, n * size * units + unit, units, unit, units, dh)
+    def arrive(cell, gradients, n, unit, outputs, dh):
+        units = gradients.dc.shape[2]
+        return arrived(cell, cell.options, n, gradients.dc, n * size * units + unit, units, unit, outputs, dh)
 
     return arrive
 
@@ -59,26 +33,22 @@ def _backward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
     h_is_state, size, wide = kind.h_is_state, states + options, 1 + kind.seen
     blocks = packed(kind.rows[1, first : first + count])
     across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
-    adjoint, arrive = _adjoint(kind, options), _arrival(kind, options)
-    read_slots, write_slots = reader(slots), writer(slots)
-    read_states, write_states = reader(states), writer(states)
+    apply, arrive = backward_unit(kind, dtype, options), _arrival(kind, options)
 
     @device
     def left(arguments, row, k):
-        _, layer, t, block, _, _ = arguments
-        batch, steps, hidden = layer.y.shape
+        _, layer, t, block, _, _, _ = arguments
+        batch, steps, _, units = layer.z.shape
         inside = row < batch
-        at = ((row * steps + t + 1) * slots + first + block) * hidden + k
+        at = ((row * steps + t + 1) * slots + first + block) * units + k
         return load(layer.z, at) if inside else dtype(0)
 
     @device
     def right(arguments, k, group, column):
-        cell, layer, _, block, part, origin = arguments
-        hidden = layer.y.shape[2]
-        unit = origin + group * across + column
-        inside = unit < hidden
-        at = ((digit(blocks, block) * hidden + k) * wide + part) * hidden + unit
-        return load(cell.h, at) if inside else dtype(0)
+        cell, layer, _, block, start, end, origin = arguments
+        j = start + origin + group * across + column
+        inside = j < end
+        return load(cell.h, (digit(blocks, block) * layer.z.shape[3] + k) * cell.h.shape[1] + j) if inside else dtype(0)
 
     add = product(tile, dtype, GROUPS, left, right, True, False)
     sums_size = rows * GROUPS
@@ -88,60 +58,44 @@ def _backward_tile(kind: type[Cell], dtype, tile: Tile, options: bool):
         sums = cuda.local.array(sums_size, dtype)
         x, y = cuda.threadIdx.x % across, cuda.threadIdx.x // across
         unit = origin + x
-        batch, steps, units = layer.y.shape
+        batch, steps, outputs = layer.y.shape
+        units, start, end = layer.z.shape[3], 0, outputs
         for part in range(wide):  # of what the product saw: h, and states
             for i in range(sums_size):
                 store(sums, i, dtype(0))
             for block in range(count if t + 1 < steps else 0):
-                add((cell, layer, t, block, part, origin), row, 0, units, sums)
+                add((cell, layer, t, block, start, end, origin), row, 0, units, sums)
             for r in range(rows):
                 n = row + r * down + y
                 for g in range(GROUPS):
                     j = unit + g * across
-                    if n < batch and j < units:
-                        length, at = load(layer.lengths, n), n * units + j
+                    if n < batch and start + j < end:
+                        length, at = load(layer.lengths, n), n * outputs + j
                         # The gradients of the last states wait where they are until the last step.
                         if t + 1 < length:
                             if part == 0:
-                                store(gradients.dh, at, arrive(cell, gradients, n, j, units, load(sums, r * GROUPS + g)))
+                                dh = arrive(cell, gradients, n, j, outputs, load(sums, r * GROUPS + g))
+                                store(gradients.dh, at, dh)
                             else:  # the product is all that such a state reaches
                                 store(gradients.dc, (n * size + part) * units + j, load(sums, r * GROUPS + g))
                         if t < 0 and h_is_state:
                             before = load(gradients.dc, (n * size + states - 1) * units + j)
                             store(gradients.dh, at, load(gradients.dh, at) + before)
+            start, end = end, end + units
         if t < 0:
             return
         for n in range(row + y, min(row + height, batch), down):
-            for j in range(unit, min(unit + GROUPS * across, units), across):
-                at, dc_at = (n * steps + t) * slots * units + j, n * size * units + j
-                c_at, dh_at = (n * (steps + 1) + t) * size * units + j, n * units + j
-                if t < load(layer.lengths, n):
-                    dz, dstates = adjoint(
-                        cell,
-                        layer,
-                        gradients,
-                        n,
-                        t,
-                        j,
-                        read_slots(layer.z, at, units),
-                        read_states(layer.c, c_at, units),
-                        read_states(layer.c, c_at + size * units, units),
-                        load(gradients.dh, dh_at) + load(gradients.dy, (n * steps + t) * units + j),
-                        read_states(gradients.dc, dc_at, units),
-                    )
-                    write_slots(layer.z, at, units, dz)
-                    write_states(gradients.dc, dc_at, units, dstates)
-                else:
-                    for slot in range(slots):
-                        store(layer.z, at + slot * units, dtype(0))
+            for j in range(unit, min(unit + GROUPS * across, outputs), across):
+                dh = load(gradients.dh, n * outputs + j) + load(gradients.dy, (n * steps + t) * outputs + j)
+                apply(cell, layer, gradients, n, t, j, dh)
 
     return backward_tile
 
 
 def backward_step(kind: type[Cell], dtype, tile: Tile, options: bool = False):
-    """Return the kernel (cell, layer, gradients, t) that takes a layer back to step t.
+    """Return the kernel (cell, layer, gradients, t) that takes a layer back to step t, of two parts through the second.
 
-    Blocks: tiles of sequences, tiles of GROUPS times as many units.
+    Blocks: tiles of sequences, tiles of GROUPS times as many units, of y or, if the product sees states, of the cell.
     """
     backward_tile = _backward_tile(kind, dtype, tile, options)
     width, height = GROUPS * tile.across, tile.height
@@ -166,3 +120,51 @@ def backward_rows(kind: type[Cell], dtype, tile: Tile, options: bool = False):
             cuda.syncthreads()  # the next step reads what all threads wrote to z
 
     return backward_rows
+
+
+def second_backward_step(kind: type[Cell], dtype, tile: Tile, options: bool = False):
+    """Return the kernel (cell, layer, gradients, t) that brings u's gradient to step t and applies the first part's adjoint.
+
+    Blocks: tiles of sequences, tiles of GROUPS times as many units.
+    """
+    across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
+    apply, slots, second = backward_unit(kind, dtype, options, True), kind.slots, kind.second_slot
+    width = GROUPS * across
+
+    @device
+    def left(arguments, row, k):
+        _, layer, t, _ = arguments
+        batch, steps, _, units = layer.z.shape
+        inside = row < batch
+        return load(layer.z, ((row * steps + t) * slots + second) * units + k) if inside else dtype(0)
+
+    @device
+    def right(arguments, k, group, column):
+        cell, layer, _, origin = arguments
+        units, unit = layer.z.shape[3], origin + group * across + column
+        inside = unit < units
+        return load(cell.second, k * units + unit) if inside else dtype(0)
+
+    add = product(tile, dtype, GROUPS, left, right, True, False)
+    sums_size = rows * GROUPS
+
+    @kernel(tile.threads)
+    def second_backward_step(cell, layer, gradients, t):
+        sums = cuda.local.array(sums_size, dtype)
+        x, y = cuda.threadIdx.x % across, cuda.threadIdx.x // across
+        row, origin = cuda.blockIdx.x * height, cuda.blockIdx.y * width
+        batch, units = layer.z.shape[0], layer.z.shape[3]
+        for i in range(sums_size):
+            store(sums, i, dtype(0))
+        add((cell, layer, t, origin), row, 0, cell.second.shape[0], sums)
+        for r in range(rows):
+            n = row + r * down + y
+            for g in range(GROUPS):
+                j = origin + x + g * across
+                if n < batch and j < units:
+                    store(gradients.du, n * units + j, load(sums, r * GROUPS + g))
+        for n in range(row + y, min(row + height, batch), down):
+            for j in range(origin + x, min(origin + width, units), across):
+                apply(cell, layer, gradients, n, t, j, load(gradients.du, n * units + j))
+
+    return second_backward_step

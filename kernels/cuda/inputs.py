@@ -2,18 +2,19 @@
 
 from numlstm.kernels.cells import Cell
 
-from .layer import GROUPS, digit, packed
+from .layer import GROUPS, bias_reader, digit, packed
 from .machine import cuda, device, kernel, load, store
 from .product import Tile, product
 
 
 def input_product(kind: type[Cell], dtype, tile: Tile):
-    """Return the kernel (cell, layer) that begins all slots of z with ``x W + b``.
+    """Return the kernel (cell, layer) that begins all slots of z with ``x W + b``, or if it is normalised with ``x W`` or 0.
 
     Blocks: tiles of sequences and steps, tiles of units.
     """
     (first, count), slots = kind.x_slots, kind.slots
-    blocks, biases = packed(kind.rows[0, first : first + count]), packed(kind.rows[2])
+    blocks = packed(kind.rows[0, first : first + count])
+    bias = device(lambda cell, slot, unit: dtype(0)) if kind.base else bias_reader(kind.rows[2], dtype)
     across, down, rows, height = tile.across, tile.down, tile.rows, tile.height
 
     @device
@@ -45,7 +46,7 @@ def input_product(kind: type[Cell], dtype, tile: Tile):
         for r in range(rows):
             for g in range(count):
                 if unit < units:
-                    store(sums, r * count + g, load(cell.b, digit(biases, first + g) * units + unit))
+                    store(sums, r * count + g, bias(cell, first + g, unit))
         add((cell, layer), row, 0, layer.x.shape[2], sums)
         for r in range(rows):
             at = (row + r * down + y) * slots * units + unit
@@ -54,9 +55,7 @@ def input_product(kind: type[Cell], dtype, tile: Tile):
                     store(layer.z, at + (first + g) * units, load(sums, r * count + g))
                 for slot in range(slots):
                     if slot < first or slot >= first + count:
-                        bias = digit(biases, slot)
-                        value = load(cell.b, bias * units + unit) if bias < 15 else dtype(0)
-                        store(layer.z, at + slot * units, value)
+                        store(layer.z, at + slot * units, bias(cell, slot, unit))
 
     return input_product
 

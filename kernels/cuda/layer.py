@@ -5,16 +5,19 @@ from typing import Any, NamedTuple
 
 from numlstm.kernels import options
 
-from .machine import device, load, store
+from .machine import device, load
 from .scalar import scalar
 
 GROUPS = 4  # of columns a thread, where they are not the slots of a cell
 
 
 class Weights(NamedTuple):
-    """A cell's weights, not packed: x (G H, I), h (G H, K), b (B, H), p (P H,). K is H, and H for each state that is seen.
+    """A cell's weights, not packed: x (G H, I), h (G H, K), b (B, H), p (P H,).
 
+    K is the size of h, and as much as H more for each state that is seen.
     options : kernels.options.Options, or () for none
+    second : (O, H)  weights of the second product, () for none; O is H, or of a projection as much as y has
+    Gains of normalised products are rows of b (cells.normalised).
     """
 
     x: Any
@@ -22,10 +25,11 @@ class Weights(NamedTuple):
     b: Any
     p: Any
     options: Any = ()
+    second: Any = ()
 
 
 class Layer(NamedTuple):
-    """One layer over a batch of sequences, on the device.
+    """One layer over a batch of sequences, on the device. H is the size of h and y too, but for a projection.
 
     x : (N, T, I); h0 : (N, H)
     lengths : (N,) int64; past the length of a sequence y is 0 and its states stay; x may hold anything there
@@ -34,6 +38,8 @@ class Layer(NamedTuple):
     c : (N, T+1, states, H)  the first holds the initial ones; what follows is written. With options there is a slot more,
         for the first state as the cell left it
     z : (N, T, slots, H)  written: what the cell keeps
+    u : (N, T, H)  written: what the second product sees, () without one
+    scale : (N, T, products)  written: 1 / standard deviation of each product of a step, () where they are not normalised
     """
 
     x: Any
@@ -43,6 +49,8 @@ class Layer(NamedTuple):
     h: Any
     c: Any
     z: Any
+    u: Any = ()
+    scale: Any = ()
 
 
 class Gradients(NamedTuple):
@@ -52,12 +60,17 @@ class Gradients(NamedTuple):
     dh : (N, H); dc : (N, states, H)  gradients of the last states; overwritten with those of the first. With options dc has
         a slot more, in which anything may be
     dx : (N, T, I)  written
+    du : (N, H)  workspace, () without a second product
+    norm : (N, slots, H)  written: what biases and gains have as gradients from each sequence; () if products are not
+        normalised
     """
 
     dy: Any
     dh: Any
     dc: Any
     dx: Any
+    du: Any = ()
+    norm: Any = ()
 
 
 def masker(with_options: bool):
@@ -73,6 +86,18 @@ def packed(blocks) -> int:
 @device
 def digit(table, k):
     return table >> 4 * k & 15
+
+
+def bias_reader(rows, dtype):
+    """Return a device function (cell, slot, unit): the bias of a slot, of which `rows` names the row of b; 0 for -1."""
+    table = packed(rows)
+
+    @device
+    def bias(cell, slot, unit):
+        row = digit(table, slot)
+        return load(cell.b, row * cell.b.shape[1] + unit) if row < 15 else dtype(0)
+
+    return bias
 
 
 def unrolled(count, body):
@@ -105,23 +130,3 @@ def reader(count):
         return device(lambda array, at, step: ())
     rest, last = reader(count - 1), count - 1
     return device(lambda array, at, step: (*rest(array, at, step), load(array, at + last * step)))
-
-
-def writer(count):
-    """Return a device function (array, at, step, elements) that writes what a `reader` reads."""
-    rest, last = writer(count - 1) if count > 1 else None, count - 1
-
-    @device
-    def write_one(array, at, step, elements):
-        store(array, at, elements[0])
-
-    @device
-    def write(array, at, step, elements):
-        rest(array, at, step, elements)
-        store(array, at + last * step, elements[last])
-
-    @device
-    def write_none(array, at, step, elements):
-        pass
-
-    return write_none if count == 0 else write_one if count == 1 else write

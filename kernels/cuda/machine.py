@@ -29,6 +29,7 @@ __all__ = [
     "record",
     "sqrt",
     "store",
+    "store_all",
     "tanh",
     "tf32_bits",
 ]
@@ -89,6 +90,22 @@ def store(typingctx, array, at, value):
         return context.get_dummy_value()
 
     return types.void(array, types.int64, value), emit
+
+
+@intrinsic
+def store_all(typingctx, array, at, step, elements):
+    """Write the elements of a tuple, however many, `step` apart from flat element `at` on."""
+    if not (isinstance(array, types.Array) and array.layout == "C" and all(kind == array.dtype for kind in elements)):
+        return None
+
+    def emit(context, builder, sig, args):
+        array, at, step, elements = args
+        for k in range(len(sig.args[3])):
+            place = builder.add(at, builder.mul(step, ir.Constant(step.type, k)))
+            builder.store(builder.extract_value(elements, k), _pointer(context, builder, sig.args[0], array, place))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, elements), emit
 
 
 @intrinsic

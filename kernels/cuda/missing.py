@@ -6,19 +6,13 @@ from numlstm.kernels.cells import Cell, cell_type
 
 # Entry points, and what users know them by.
 OPERATIONS = {"recompute": "recompute="}
-# Parameters of cells (fields of cells.Cell), and what users know them by.
-PARAMETERS = {"second": "reset_after=False", "norm": "layer_norm=True"}
 # What cells may have, as users ask for it, and how it is told from the class of their parameters.
-CELLS: dict[str, Callable[[type[Cell]], bool]] = {
-    "reset_after=False": lambda kind: kind.second_product == "W_hh",
-    "projection=": lambda kind: kind.second_product == "W_p",
-    "layer_norm=True": lambda kind: kind.base is not None,
-}
+CELLS: dict[str, Callable[[type[Cell]], bool]] = {}
 
 
 def everything() -> str:
     """Return the list as a phrase."""
-    return ", ".join(dict.fromkeys([*OPERATIONS.values(), *PARAMETERS.values(), *CELLS]))
+    return ", ".join(dict.fromkeys([*OPERATIONS.values(), *CELLS]))
 
 
 def cell_on_gpu(name: str) -> type[Cell]:

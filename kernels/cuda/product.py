@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .layer import reader, writer
-from .machine import constant, cuda, device, fma, load, store
+from .layer import reader
+from .machine import constant, cuda, device, fma, load, store, store_all
 from .tensor import FORMATS, Format, fragments
 
 
@@ -96,7 +96,7 @@ def _rounded(tile, given: Format, groups, left, right, left_by_k, right_by_k):
     left_size, right_size, found_size = height * pitch, width * pitch, height * found_pitch
     left_place, right_place = place_of(depth, height, left_by_k), place_of(depth, width, right_by_k)
     left_fragment, right_fragment = fragments(given, pitch)
-    read_four, write_four = reader(4), writer(4)
+    read_four = reader(4)
     warps_down = min(threads // 32, height // 16)
     warps_across = threads // 32 // warps_down
     # A warp has `high` times `wide` fragments of the sums.
@@ -130,7 +130,7 @@ def _rounded(tile, given: Format, groups, left, right, left_by_k, right_by_k):
                     a = left_fragment(left_tile, top + 16 * m, k, lane)
                     for n in range(wide):
                         b, at = right_fragment(right_tile, side + 8 * n, k, lane), 4 * (m * wide + n)
-                        write_four(parts, at, 1, mma(a, b, read_four(parts, at, 1)))
+                        store_all(parts, at, 1, mma(a, b, read_four(parts, at, 1)))
             cuda.syncthreads()
         share(parts, top, side, lane, sums)
 

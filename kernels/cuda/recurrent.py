@@ -1,17 +1,19 @@
 """The passes of one layer: which kernels, with how many blocks, in which order."""
 
-import functools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numlstm.kernels.cells import cell_type
 
-from . import backward, forward, gradients, inputs, registers
+from . import registers
 from .elementwise import THREADS
-from .gradients import WeightGradients, chunks
+from .gradients import WeightGradients, sums_shapes
 from .layer import GROUPS, Gradients, Layer, Weights
+from .layer_kernels import ROWS_TILE, TILE, Kernels, in_registers, is_plain, kernels
 from .missing import cell_on_gpu
+from .norm import products_of
 from .product import Tile
 from .replay import Replay
 from .tensor import FORMATS
@@ -26,12 +28,15 @@ __all__ = [
     "Tile",
     "WeightGradients",
     "Weights",
-    "chunks",
     "kernels",
+    "products_of",
+    "sums_shapes",
 ]
 
-TILE = Tile()
 TENSOR_TILE = Tile(16, 8, 8, 32)  # of products on tensor cores, whatever the precision
+
+
+Launches = Iterator[tuple[str, tuple[int, ...], tuple[Any, ...]]]  # of kernels by name: blocks, arguments
 
 
 class Sweep(NamedTuple):
@@ -49,58 +54,20 @@ class Sweep(NamedTuple):
 # cooperative grid.
 SWEEPS = {
     # One launch: a block takes eight sequences through all steps, on tensor cores, with the recurrent weights in registers:
-    # for so many units they are 64 a thread forward and 128 back. With 96 in tf32 168 bytes were spilled.
+    # for so many units they are 64 a thread forward and 128 back. With 96 in tf32 168 bytes were spilled. For cells that
+    # `registers.holds`, without options.
     "registers": Sweep({"bfloat16": 128, "tf32": 64}),
     # One launch: a block takes eight sequences through all steps, and reads all recurrent weights at each. Up to 128 units
-    # these are 256 KB, which the L2 cache delivers in less time than a launch takes. Recurrent products are exact here.
-    "rows": Sweep({None: 128}, Tile(64, 4, 2, 16)),
+    # these are 256 KB, which the L2 cache delivers in less time than a launch takes. Recurrent products are exact here. For
+    # cells with one product a step that is not normalised: a second one would need as much shared memory again, of which
+    # float64 back takes 34 of 48 KB.
+    "rows": Sweep({None: 128}, ROWS_TILE),
     # The launches of "steps" as a graph, which spares the host all but one from the third pass over the same arrays on. Only
     # if asked for, until a GPU has shown it.
     "graph": Sweep({}, TILE),
-    # A launch a step.
+    # A launch a step, and one more for a second product and for normalised ones.
     "steps": Sweep(dict.fromkeys((None, *FORMATS), math.inf), TILE),
 }
-
-
-class Kernels(NamedTuple):
-    """All kernels of a cell for one dtype, compiled at their first launch."""
-
-    input_product: Any
-    forward_step: Any
-    forward_rows: Any
-    backward_step: Any
-    backward_rows: Any
-    input_gradient: Any
-    weight_products: Any
-    weight_sums: Any
-    peephole_sums: Any
-
-
-@functools.cache
-def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = SWEEPS["rows"].tile, options: bool = False) -> Kernels:
-    """Return the kernels of a cell (cells.cell_type) for float32 or float64.
-
-    tile : of a block, rows_tile : of one that goes through all steps; options : whether cells come with options
-    """
-    kind = cell_on_gpu(name)
-    return Kernels(
-        inputs.input_product(kind, dtype, tile),
-        forward.forward_step(kind, dtype, tile, options),
-        forward.forward_rows(kind, dtype, rows_tile, options),
-        backward.backward_step(kind, dtype, tile, options),
-        backward.backward_rows(kind, dtype, rows_tile, options),
-        inputs.input_gradient(kind, dtype, tile),
-        gradients.weight_products(kind, dtype, tile, options),
-        gradients.weight_sums(kind, dtype),
-        gradients.peephole_sums(kind, dtype, options),
-    )
-
-
-@functools.cache
-def in_registers(name: str, precision: str, width: int) -> tuple[Any, Any]:
-    """Return the kernels forward and back of a cell whose recurrent weights, for `width` padded units, are in registers."""
-    kind = cell_on_gpu(name)
-    return registers.forward_registers(kind, precision, width), registers.backward_registers(kind, precision, width)
 
 
 def sweep_of(units: int, precision: str | None = None, apart: tuple[str, ...] = ()) -> str:
@@ -172,7 +139,7 @@ class Recurrent(_Products):
 
     name : of the cell; dtype : numpy.float32 or numpy.float64; stream : that all launches go to
     sweep : one of SWEEPS, None for the one that its number of units suggests; tile : of all products, in tests. "registers"
-        is for tensor cores, without options, and for cells that registers.holds
+        is for tensor cores, without options, and for cells that registers.holds; it and "rows" for those that `is_plain`
     precision : of products: "float32" or "float64", that of dtype, for which None stands too; or, for float32 on tensor
         cores (compute capability 8.0), "tf32" or "bfloat16", to which factors are rounded; sums, and all else, are in dtype
     options : whether cells come with options (kernels.options), in which the mask may change from pass to pass
@@ -189,15 +156,17 @@ class Recurrent(_Products):
         options: bool = False,
     ) -> None:
         super().__init__(name, dtype, tile, stream, precision, options)
-        kind = cell_type(name)
-        self._name, self._sweep, self._peepholes = name, sweep, len(kind.peepholes)
-        held = self._tile.precision and not options and registers.holds(kind)
+        self._kind, self._name, self._sweep = cell_type(name), name, sweep
+        plain = is_plain(self._kind)
+        held = plain and self._tile.precision and not options and registers.holds(self._kind)
         self._replay = Replay()
-        self._apart = () if held else ("registers",)
+        self._apart = () if held else ("registers",) if plain else ("registers", "rows")
         if sweep in self._apart:
-            raise ValueError(
-                f"sweep: 'registers' needs a precision of tensor cores and a plain cell, got {precision!r}, {name}"
-            )
+            needs = "tensor cores and " if sweep == "registers" else ""
+            raise ValueError(f"sweep: {sweep!r} needs {needs}a plain cell, got precision {precision!r}, {name}")
+
+    def _sweep_for(self, units: int) -> str:
+        return self._sweep or sweep_of(units, self._tile.precision, self._apart)
 
     def check(self, units: int) -> None:
         """Refuse more hidden units than there are registers for, if that sweep was asked for."""
@@ -206,28 +175,56 @@ class Recurrent(_Products):
             raise ValueError(f"sweep: 'registers' is for up to {most} units in {self._tile.precision}, not {units}")
 
     def forward(self, cell: Any, layer: Layer) -> None:
-        """Run the layer over time: write y, h, c and z."""
-        batch, steps, units = layer.y.shape
-        sweep = self._sweep or sweep_of(units, self._tile.precision, self._apart)
+        """Run the layer over time: write y, h, c and z, and u and scale where there are such."""
+        batch, _, _, units = layer.z.shape
+        sweep = self._sweep_for(units)
         self._inputs(cell, layer)
         if sweep == "registers":
             self._launch_in_registers(0, registers.forward_threads, cell, layer)
         elif sweep == "rows":
             self._launch("forward_rows", (_blocks(batch, self._rows_tile.height),), cell, layer)
         else:
-            self._steps(sweep, "forward_step", self._tiles(batch, units, 1), range(steps), cell, layer)
+            self._steps(sweep, self._steps_forward(cell, layer), "forward", cell, layer)
 
-    def _steps(self, sweep: str, kernel: str, blocks: tuple[int, int], order: range, *arguments: Any) -> None:
-        """Launch a kernel for each step, one by one or as a graph."""
+    def _steps(self, sweep: str, order: Launches, *which: Any) -> None:
+        """Launch kernels (name, blocks, arguments), one by one or as a graph, of the pass that is `which`."""
 
         def launches(stream: Any) -> None:
-            for t in order:
-                self._launch(kernel, blocks, *arguments, t, stream=stream)
+            for kernel, blocks, arguments in order:
+                self._launch(kernel, blocks, *arguments, stream=stream)
 
         if sweep == "graph":
-            self._replay(launches, self._stream, kernel, *arguments)
+            self._replay(launches, self._stream, *which)
         else:
             launches(self._stream)
+
+    def _steps_forward(self, cell: Any, layer: Layer) -> Launches:
+        """Yield all launches of the steps forward."""
+        batch, steps, _, units = layer.z.shape
+        for t in range(steps):
+            arguments = cell, layer, t
+            yield "forward_step", self._tiles(batch, units, 1), arguments
+            if self._kind.base:
+                yield "normalise_step", (batch,), arguments
+            if self._kind.second_product:
+                yield "second_step", self._tiles(batch, layer.y.shape[2], 1), arguments
+            if self._kind.second_slot:
+                yield "normalise_second_step", (batch,), arguments
+
+    def _steps_back(self, cell: Any, layer: Layer, inner: Gradients) -> Launches:
+        """Yield all launches of the steps back, to what was before the first one."""
+        kind, (batch, steps, _, units) = self._kind, layer.z.shape
+        blocks = self._tiles(batch, units if kind.seen else layer.y.shape[2])
+        for t in range(steps - 1, -1, -1):
+            arguments = cell, layer, inner, t
+            yield "backward_step", blocks, arguments
+            if kind.second_slot:
+                yield "differentiate_second_step", (batch,), arguments
+            if kind.second_product:
+                yield "second_backward_step", self._tiles(batch, units), arguments
+            if kind.base:
+                yield "differentiate_step", (batch,), arguments
+        yield "backward_step", blocks, (cell, layer, inner, -1)
 
     def _launch_in_registers(self, which: int, threads: Any, cell: Any, layer: Layer, *more: Any) -> None:
         batch, _, units = layer.y.shape
@@ -241,18 +238,24 @@ class Recurrent(_Products):
 
         add : whether to accumulate into the weights' gradients
         """
-        batch, steps, units = layer.y.shape
-        sweep = self._sweep or sweep_of(units, self._tile.precision, self._apart)
+        kind, (batch, _, slots, units), outputs = self._kind, layer.z.shape, layer.y.shape[2]
+        sweep = self._sweep_for(units)
         if sweep == "registers":
             self._launch_in_registers(1, registers.backward_threads, cell, layer, inner)
         elif sweep == "rows":
             self._launch("backward_rows", (_blocks(batch, self._rows_tile.height),), cell, layer, inner)
         else:
-            order = range(steps - 1, -2, -1)
-            self._steps(sweep, "backward_step", self._tiles(batch, units), order, cell, layer, inner)
+            self._steps(sweep, self._steps_back(cell, layer, inner), "backward", cell, layer, inner)
         self._gradients(cell, layer, inner, outer, add)
-        if self._peepholes:
-            self._launch("peephole_sums", (_blocks(units, THREADS), self._peepholes), layer, outer, add)
+        if kind.second_product:
+            parts = outer.second_sums.shape[0]
+            self._launch("second_products", (*self._tiles(outputs, units), parts), layer, outer)
+            elements = _blocks(outputs * units, THREADS)
+            self._launch("second_sums", (elements,), outer.second_sums, outer.second, add)
+        if kind.base:
+            self._launch("norm_sums", (_blocks(slots * units, THREADS),), layer.lengths, inner.norm, outer.b, add)
+        if len(kind.peepholes):
+            self._launch("peephole_sums", (_blocks(units, THREADS), len(kind.peepholes)), layer, outer, add)
 
 
 class Dense(_Products):

@@ -8,8 +8,8 @@ memory: so one barrier a step is enough. What a step reads of z, states and dy i
 import numpy as np
 from numlstm.kernels.cells import Cell
 
-from .layer import GROUPS, digit, packed, reader, unrolled, writer
-from .machine import cuda, device, kernel, load, store
+from .layer import GROUPS, digit, packed, reader, unrolled
+from .machine import cuda, device, kernel, load, store, store_all
 from .product import place_of
 from .scalar import of_type, scalar
 from .tensor import FORMATS, Format, fragments
@@ -19,7 +19,7 @@ WIDTH = 16  # units come in so many
 
 
 def holds(kind: type[Cell]) -> bool:
-    """Return whether there are registers for a cell: with one product a step, of h alone, for few slots and states."""
+    """Return whether there are registers for a plain cell: whose product is of h alone, with few slots and states."""
     return not kind.seen and kind.h_slots[1] <= GROUPS and kind.states < 3
 
 
@@ -48,7 +48,7 @@ def _holder(given: Format, weight, high, warps, by_k):
     """
     depth, bits, rows = given.depth, given.bits, 16 * high * warps
     pitch, threads = depth + given.pad, 32 * warps
-    size, place, write_four = rows * pitch, place_of(depth, rows, by_k), writer(4)
+    size, place = rows * pitch, place_of(depth, rows, by_k)
     left_fragment, _ = fragments(given, pitch)
 
     @device
@@ -61,7 +61,7 @@ def _holder(given: Format, weight, high, warps, by_k):
         cuda.syncthreads()
         for m in range(high):
             fragment = left_fragment(tile, (m * warps + thread // 32) * 16, 0, thread % 32)
-            write_four(weights, 4 * (part * high + m), 1, fragment)
+            store_all(weights, 4 * (part * high + m), 1, fragment)
         cuda.syncthreads()
 
     return hold, size
@@ -85,8 +85,8 @@ def forward_registers(kind: type[Cell], precision: str, width: int):
     sums_size = z_size + 2  # there is room for the slot that an odd number lacks
     element, threads = given.element, forward_threads(width)
     forward = scalar(kind.forward, **of_type(kind, False))
-    read_slots, write_slots, read_states, write_states = reader(slots), writer(slots), reader(states), writer(states)
-    read_four, write_four = reader(4), writer(4)
+    read_slots, read_states = reader(slots), reader(states)
+    read_four = reader(4)
 
     @device
     def weight(cell, units, row, k):
@@ -101,7 +101,7 @@ def forward_registers(kind: type[Cell], precision: str, width: int):
     def multiply(arguments, i):
         weights, h_tile, row, lane, z = arguments
         at, b = 2 * first + i % high * 4, right_fragment(h_tile, row, i // high * depth, lane)
-        write_four(z, at, 1, mma(read_four(weights, 4 * i, 1), b, read_four(z, at, 1)))
+        store_all(z, at, 1, mma(read_four(weights, 4 * i, 1), b, read_four(z, at, 1)))
 
     @device
     def read(arguments, i):
@@ -120,13 +120,13 @@ def forward_registers(kind: type[Cell], precision: str, width: int):
         row, h = n + s, np.float32(0)
         if t < load(lengths, s):
             kept, after, h = forward(cell, unit, read_slots(z, s, 2), read_states(c, s * states, 1))
-            write_slots(layer.z, (row * steps + t) * slots * units + unit, units, kept)
-            write_states(c, s * states, 1, after)
+            store_all(layer.z, (row * steps + t) * slots * units + unit, units, kept)
+            store_all(c, s * states, 1, after)
             if t == load(lengths, s) - 1:
                 store(layer.h, row * units + unit, h)
         if row < batch and unit < units:
             c_at = (row * (steps + 1) + t + 1) * states * units + unit
-            write_states(layer.c, c_at, units, read_states(c, s * states, 1))
+            store_all(layer.c, c_at, units, read_states(c, s * states, 1))
             store(layer.y, (row * steps + t) * units + unit, h)
         store(h_tile, (h_row + s) * pitch + unit, bits(h))
 
@@ -139,7 +139,7 @@ def forward_registers(kind: type[Cell], precision: str, width: int):
         if n + s < batch and unit < units:
             store(lengths, s, load(layer.lengths, n + s))
             c_at = (n + s) * (steps + 1) * states * units + unit
-            write_states(c, s * states, 1, read_states(layer.c, c_at, units))
+            store_all(c, s * states, 1, read_states(layer.c, c_at, units))
 
     hold_all, multiply_all, read_all = unrolled(deep, hold), unrolled(high * deep, multiply), unrolled(z_size, read)
     begin_both, apply_both, copy = unrolled(2, begin), unrolled(2, apply), unrolled(z_size, _copy)
@@ -193,8 +193,8 @@ def backward_registers(kind: type[Cell], precision: str, width: int):
     element, threads = given.element, backward_threads(width)
     weights_size, z_size, c_size, tile_size = 4 * deep, 4 * slots, 4 * max(states, 1), 2 * ROWS * pitch
     backward = scalar(kind.backward, **of_type(kind, False))
-    read_slots, write_slots, read_states, write_states = reader(slots), writer(slots), reader(states), writer(states)
-    read_four, write_four = reader(4), writer(4)
+    read_slots, read_states = reader(slots), reader(states)
+    read_four = reader(4)
 
     @device
     def weight(cell, units, row, k):
@@ -209,7 +209,7 @@ def backward_registers(kind: type[Cell], precision: str, width: int):
     def multiply(arguments, k):
         weights, dz_tile, row, lane, sums = arguments
         at, b = k % 2 * 4, right_fragment(dz_tile, row, k * depth, lane)  # two sums, for none waits for itself
-        write_four(sums, at, 1, mma(read_four(weights, 4 * k, 1), b, read_four(sums, at, 1)))
+        store_all(sums, at, 1, mma(read_four(weights, 4 * k, 1), b, read_four(sums, at, 1)))
 
     @device
     def begin(arguments, i):
@@ -221,9 +221,9 @@ def backward_registers(kind: type[Cell], precision: str, width: int):
         if row < batch and j < units:
             store(lengths, i, load(layer.lengths, row))
             store(dh, i, load(gradients.dh, row * units + j))
-            write_states(dc, i * states, 1, read_states(gradients.dc, row * states * units + j, units))
+            store_all(dc, i * states, 1, read_states(gradients.dc, row * states * units + j, units))
             c_at = (row * (steps + 1) + steps) * states * units + j
-            write_states(c, i * states, 1, read_states(layer.c, c_at, units))
+            store_all(c, i * states, 1, read_states(layer.c, c_at, units))
 
     @device
     def read(arguments, i):
@@ -233,8 +233,8 @@ def backward_registers(kind: type[Cell], precision: str, width: int):
         if t >= 0 and load(lengths, i) >= 0:
             row, j = n + i % 2, unit + i // 2 * 8
             z_at, c_at = (row * steps + t) * slots * units + j, (row * (steps + 1) + t) * states * units + j
-            write_slots(z, i * slots, 1, read_slots(layer.z, z_at, units))
-            write_states(c, i * states, 1, read_states(layer.c, c_at, units))
+            store_all(z, i * slots, 1, read_slots(layer.z, z_at, units))
+            store_all(c, i * states, 1, read_states(layer.c, c_at, units))
             store(dy, i, load(gradients.dy, (row * steps + t) * units + j))
 
     @device
@@ -242,9 +242,9 @@ def backward_registers(kind: type[Cell], precision: str, width: int):
         """Bring for one of four what was read ahead to where it is used."""
         t, lengths, z_ahead, c_ahead, dy_ahead, z, before, after, dy = arguments
         if t >= 0 and load(lengths, i) >= 0:
-            write_slots(z, i * slots, 1, read_slots(z_ahead, i * slots, 1))
-            write_states(after, i * states, 1, read_states(before, i * states, 1))
-            write_states(before, i * states, 1, read_states(c_ahead, i * states, 1))
+            store_all(z, i * slots, 1, read_slots(z_ahead, i * slots, 1))
+            store_all(after, i * states, 1, read_states(before, i * states, 1))
+            store_all(before, i * states, 1, read_states(c_ahead, i * states, 1))
             store(dy, i, load(dy_ahead, i))
 
     @device
@@ -270,13 +270,13 @@ def backward_registers(kind: type[Cell], precision: str, width: int):
                 load(dh, i) + load(dy, i),
                 read_states(dc, i * states, 1),
             )
-            write_slots(z, i * slots, 1, dz)
-            write_states(dc, i * states, 1, dstates)
+            store_all(z, i * slots, 1, dz)
+            store_all(dc, i * states, 1, dstates)
         else:
             for slot in range(slots):
                 store(z, i * slots + slot, np.float32(0))
         if length >= 0:
-            write_slots(layer.z, (row * steps + t) * slots * units + j, units, read_slots(z, i * slots, 1))
+            store_all(layer.z, (row * steps + t) * slots * units + j, units, read_slots(z, i * slots, 1))
         for slot in range(count):
             at = (dz_row + i % 2) * pitch + slot * width + j
             store(dz_tile, at, bits(load(z, i * slots + first + slot)))
@@ -289,7 +289,7 @@ def backward_registers(kind: type[Cell], precision: str, width: int):
         if load(lengths, i) >= 0:
             part = load(dc, i * states + states - 1) if h_is_state else np.float32(0)
             store(gradients.dh, row * units + j, load(dh, i) + part)
-            write_states(gradients.dc, row * states * units + j, units, read_states(dc, i * states, 1))
+            store_all(gradients.dc, row * states * units + j, units, read_states(dc, i * states, 1))
 
     hold_all, multiply_all, clear = unrolled(deep, hold), unrolled(deep, multiply), unrolled(8, _clear)
     begin_all, read_all, turn_all, bring_all, apply_all, end_all = (

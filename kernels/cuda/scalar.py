@@ -74,10 +74,11 @@ def scalar(function, **chosen):
     return device(types.FunctionType(code, names, function.__name__, function.__defaults__, closure))
 
 
-def of_type(kind, with_options):
+def of_type(kind, with_options, stateless=False):
     """Return device functions by name for those that the type of a cell's parameters selects on the CPU.
 
     kind : of cells.Cell; with_options : whether parameters have options
+    stateless : of a part of a cell that makes none of its states
     """
     cell = types.SimpleNamespace(
         instance_class=kind, fields=("options",), types=(None if with_options else numba.types.none,)
@@ -85,7 +86,8 @@ def of_type(kind, with_options):
     found = {}
     for name, choose in _CHOOSERS.items():
         arguments = choose.__code__.co_argcount - 1
-        found[name] = scalar(choose(cell, *[None] * arguments), **found)
+        states = options._NO_STATES if stateless else None
+        found[name] = scalar(choose(cell, *[states] * arguments), **found)
     return found
 
 

@@ -1,6 +1,7 @@
 """What all recurrent layers have: weights by gates, states, and the options of their passes."""
 
 import copy
+import itertools
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -91,12 +92,19 @@ class Recurrent(Layer):
         return self.spec.state_sizes(self.units, self.outputs)
 
     def weights_inside(
-        self, zeros: Any, wide: Array | None = None, widen: Any = _engine_weights.widen, gains: bool = True
+        self,
+        zeros: Any,
+        wide: Array | None = None,
+        widen: Any = _engine_weights.widen,
+        gains: bool = True,
+        vector: Array | None = None,
+        copy: Any = np.copyto,
     ) -> tuple[Array, ...]:
         """Return the weights as the engine takes them; `zeros` makes those that the layer does without.
 
         wide : memory for the engine's recurrent matrix, of a cell that needs one, which `widen` fills
         gains : whether a copy of the biases has the gains behind it, where products are normalised
+        vector : memory for that copy (vector_size,), which ``copy(to, source)`` fills
         """
         W_ih, W_hh = self.parameters["W_ih"], self.parameters["W_hh"]
         b = self.parameters["b"] if self.use_bias else zeros(self.bias_size, W_ih.dtype)
@@ -106,14 +114,26 @@ class Recurrent(Layer):
             widen(W_hh, R, wide)
             W_hh = wide
         if self.spec.layer_norm and gains:
-            b = np.concatenate([b, *(self.parameters[name] for name in GAINS)])
+            vector = np.empty(self.vector_size, W_ih.dtype) if vector is None else vector
+            for name, part in self.vectors(vector).items():
+                copy(part, self.parameters.get(name, b))
+            b = vector
         arrays = W_ih, W_hh, b, zeros(0, W_ih.dtype) if p is None else p
         return (*arrays, self.parameters["W_p"]) if "W_p" in self.parameters else arrays
 
     def vectors(self, b: Array) -> dict[str, Array]:
         """Return views of the biases and gains in the engine's one array, or of their gradients, by names of parameters."""
-        sizes = [self.bias_size, *(self.spec.weights[name][0] * self.units for name in GAINS)]
-        return dict(zip(("b", *GAINS), np.split(b, np.cumsum(sizes[:-1])), strict=True))
+        ends = list(itertools.accumulate(self._vector_sizes))
+        return dict(zip(("b", *GAINS), (b[start:end] for start, end in zip([0, *ends], ends, strict=False)), strict=True))
+
+    @property
+    def _vector_sizes(self) -> list[int]:
+        return [self.bias_size, *(self.spec.weights[name][0] * self.units for name in GAINS)]
+
+    @property
+    def vector_size(self) -> int:
+        """How many numbers biases and gains have together."""
+        return sum(self._vector_sizes)
 
     @property
     def bias_size(self) -> int:

@@ -36,6 +36,12 @@ from own_cells import OWN
 ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
 CELLS = {**specs.VARIANTS, "gru": specs.GRUSpec(), "rnn": specs.RNNSpec(), "slstm": specs.SLSTMSpec()}
 CELLS |= {name: OWN[name] for name in ("mgu", "own slstm")}
+CELLS |= {
+    "gru before": specs.GRUSpec(reset_after=False),
+    "projected": specs.CellSpec(peepholes=True, projected=True),
+    "gru normed": specs.GRUSpec(reset_after=False, layer_norm=True),
+    "ltms normed": specs.CellSpec(gate_sets=2, layer_norm=True),
+}
 # All kernels of these, for all architectures; other cells differ from them in what holds a part of the cell.
 # After dtypes, precisions of a layer's products in float32: only what holds a product; or options, and what those change.
 BOTH, PARTLY = ("float32", "float64"), ("float32", "bfloat16")
@@ -43,11 +49,21 @@ WHOLE = {"others": ("float32",), "peephole": (*BOTH, *FORMATS, "options"), "gru"
 WHOLE["ltms"] = ("tf32",)  # of all that needs the most registers
 SWEPT = "forward_registers", "backward_registers"
 IN_REGISTERS = {"bfloat16": 128, "tf32": 64}  # units, for which the kernels of that sweep are made
-OF_THE_CELL = ("forward_step", "backward_step", "peephole_sums")
+OF_THE_CELL = (
+    "forward_step",
+    "second_step",
+    "normalise_step",
+    "normalise_second_step",
+    "backward_step",
+    "second_backward_step",
+    "peephole_sums",
+)
+# Of cells with two products, and normalised ones, all kernels, for one architecture.
+MORE = {"projected": (*BOTH, "options"), "gru normed": (*BOTH, "options")}
 OF_THE_PRECISION = ("input_product", "forward_step", "backward_step", "input_gradient", "weight_products")
 SOME = {
     **dict.fromkeys(FORMATS, OF_THE_PRECISION),
-    "options": ("forward_step", "forward_rows", "backward_step", "backward_rows", "weight_products", "peephole_sums"),
+    "options": (*OF_THE_CELL, "forward_rows", "backward_rows", "weight_products"),
 }
 SHARED = 48 << 10  # bytes that a kernel may have without asking for more
 ALLOWED: dict[str, str] = {}  # kernel: why it may have a stack
@@ -118,21 +134,36 @@ def of_layers(name, asked):
     def arrays(*dimensions):
         return [_array(d, number) for d in dimensions]
 
-    of_options = options_type(dtype) if with_options else types.Tuple(())
-    cell, lengths = _tuple(recurrent.Weights, *arrays(2, 2, 2, 1), of_options), _array(1, types.int64)
+    nothing, second, normed = types.Tuple(()), bool(kind.second_product), bool(kind.base)
+
+    def apart(there, *dimensions):
+        return arrays(*dimensions) if there else [nothing] * len(dimensions)
+
+    of_options = options_type(dtype) if with_options else nothing
+    cell = _tuple(recurrent.Weights, *arrays(2, 2, 2, 1), of_options, *apart(second, 2))
     x, h0, *written = arrays(3, 2, 3, 2, 4, 4)
-    layer = _tuple(recurrent.Layer, x, h0, lengths, *written)
-    inner = _tuple(recurrent.Gradients, *arrays(3, 2, 3, 3))
-    outer = _tuple(recurrent.WeightGradients, *arrays(2, 2, 2, 1, 4))
+    lengths, t = _array(1, types.int64), types.int64
+    layer = _tuple(recurrent.Layer, x, h0, lengths, *written, *apart(second, 3), *apart(normed, 3))
+    inner = _tuple(recurrent.Gradients, *arrays(3, 2, 3, 3), *apart(second, 2), *apart(normed, 3))
+    outer = _tuple(recurrent.WeightGradients, *arrays(2, 2, 2, 1, 4), *apart(second, 2, 4))
     signatures = recurrent.Kernels(
         input_product=(cell, layer),
-        forward_step=(cell, layer, types.int64),
+        forward_step=(cell, layer, t),
         forward_rows=(cell, layer),
-        backward_step=(cell, layer, inner, types.int64),
+        normalise_step=(cell, layer, t),
+        second_step=(cell, layer, t),
+        normalise_second_step=(cell, layer, t),
+        backward_step=(cell, layer, inner, t),
         backward_rows=(cell, layer, inner),
+        differentiate_second_step=(cell, layer, inner, t),
+        second_backward_step=(cell, layer, inner, t),
+        differentiate_step=(cell, layer, inner, t),
         input_gradient=(cell, layer, inner),
-        weight_products=(cell[4], layer, outer),
+        weight_products=(of_options, layer, outer),
         weight_sums=(outer, types.boolean),
+        second_products=(layer, outer),
+        second_sums=(outer[6], outer[5], types.boolean),
+        norm_sums=(lengths, inner[5], outer[2], types.boolean),
         peephole_sums=(layer, outer, types.boolean),
     )
     kernels = recurrent.kernels(
@@ -141,9 +172,9 @@ def of_layers(name, asked):
     found = {
         kernel: (getattr(kernels, kernel), getattr(signatures, kernel))
         for kernel in SOME.get(asked, recurrent.Kernels._fields)
-        if kernel != "peephole_sums" or len(kind.peepholes)
+        if getattr(kernels, kernel)
     }
-    if precision and registers.holds(kind):
+    if precision and recurrent.is_plain(kind) and registers.holds(kind):
         swept = recurrent.in_registers(CELLS[name].name, precision, IN_REGISTERS[precision])
         found |= zip(SWEPT, zip(swept, ((cell, layer), (cell, layer, inner)), strict=True), strict=True)
     return found
@@ -234,11 +265,11 @@ def kernels_of(name, dtype):
 def everything(names):
     """Yield (cell, "steps" or "others", dtype, kernel, architecture) of all that is compiled."""
     for name in names:
-        for dtype in WHOLE.get(name, ("float32",) if name == "steps" else PARTLY):
+        for dtype in WHOLE.get(name) or MORE.get(name) or (("float32",) if name == "steps" else PARTLY):
             for kernel in kernels_of(name, dtype):
                 if name in WHOLE:
                     yield from ((name, dtype, kernel, architecture) for architecture in ARCHITECTURES)
-                elif name == "steps" or kernel in (SWEPT if dtype in FORMATS else OF_THE_CELL):
+                elif name == "steps" or name in MORE or kernel in (SWEPT if dtype in FORMATS else OF_THE_CELL):
                     yield name, dtype, kernel, (9, 0)
 
 

@@ -304,6 +304,11 @@ def store(array, at, value):
     array.write(at, value)
 
 
+def store_all(array, at, step, elements):
+    for k, element in enumerate(elements):
+        array.write(at + k * step, element)
+
+
 def constant(like, value):
     return type(like)(value)
 

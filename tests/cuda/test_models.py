@@ -85,6 +85,27 @@ MODELS = {
         {"accumulate": 2},
         {"epochs": 1},
     ),
+    "a second product, and h before it": (
+        lambda: (GRU(3, reset_after=False, return_sequences=True, seed=1), LSTM(4, projection=2, seed=2), Dense(2, seed=3)),
+        {"accumulate": 2},
+        {"lengths": LENGTHS},
+    ),
+    "projected, stateful, with options": (
+        lambda: (
+            LSTM(4, projection=2, stateful=True, recurrent_dropout=0.3, zoneout=(0.2, 0.1), cell_clip=0.2, seed=1),
+            Dense(2, seed=2),
+        ),
+        {"optimizer": lambda: AdamW(0.01)},
+        {"batch_size": N, "shuffle": False},
+    ),
+    "normalised products, both ways": (
+        lambda: (
+            Bidirectional(GRU(3, layer_norm=True, use_bias=False, seed=1)),
+            Dense(2, seed=3),
+        ),
+        {"accumulate": 2, "clip_norm": 1.0},
+        {"lengths": LENGTHS},
+    ),
     "a cell of one's own, accumulated": (
         lambda: (RNN(3, OWN["mgu"], seed=1), Dense(2, seed=2)),
         {"accumulate": 2, "loss": Quantile((0.1, 0.9)), "metrics": ["rmse"]},

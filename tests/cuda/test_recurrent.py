@@ -5,10 +5,11 @@ import ast
 import numpy as np
 import pytest
 from layers import Layer
+from made import SPECS
 from own_cells import OWN
 from support import KERNELS, assert_same_bits
 
-from numlstm.cells import VARIANTS, CellSpec
+from numlstm.cells import CellSpec
 
 SMALL = (2, 2, 2, 4)  # a tile of few threads, so that small sizes fill several blocks
 SIZES = (5, 3, 3, 9)  # no multiple of the tile's
@@ -29,7 +30,11 @@ NAMES = (
     "gru",
     "rnn",
     "slstm",
+    "gru before",
+    "projected",
+    *(name for name in SPECS if "normed" in name),
 )
+IN_STAGES = ("gru before", "projected", "peephole, normed", "gru before, normed")  # of which a step takes several launches
 SHAPES = ("gates of other shapes", "no gate", "gru of other shapes", "rnn relu", "slstm sigmoid")
 ROUNDED = {"tf32": 2.0**-9, "bfloat16": 2.0**-6}  # twice eps; rounding a factor errs by half of one, and steps amplify it
 IN_REGISTERS = ["backward_registers", "forward_registers", "forward_registers", "hold", "hold"]
@@ -40,6 +45,7 @@ TENSOR_CASES = [  # tiles of one warp, and of two side by side
     ("rnn", "tf32", (16, 4, 4, 16)),
     ("rnn", "bfloat16", (16, 4, 4, 32)),
     ("ltms", "tf32", (8, 4, 4, 16)),
+    ("projected", "tf32", SMALL_TENSOR),
 ]
 ALLOWED_EPS = 20  # in units of eps * (1 + the largest element): sums of up to a hundred products
 
@@ -88,7 +94,11 @@ def test_tensor_cores_err_by_the_rounding_of_factors_alone(rng, device, precisio
 
 
 @pytest.mark.parametrize(
-    "name", [*(name for name in NAMES + SHAPES if name not in ("fgr", "ltms") and "slstm" not in name), "mgu"]
+    "name",
+    [
+        *(name for name in NAMES[: NAMES.index("slstm")] + SHAPES if name not in ("fgr", "ltms", "slstm sigmoid")),
+        "mgu",
+    ],
 )
 def test_weights_in_registers_are_near(rng, device, name):
     layer, precision = Layer(rng, name, (3, 2, 2, 9), np.float32, (2, 1, 0)), "bfloat16" if "l" in name else "tf32"
@@ -146,22 +156,24 @@ def test_a_graph_is_for_the_arrays_that_it_was_recorded_with(simulated):
     assert seen == [0, 0, 0, [], 0, 0]  # the fourth was recorded, on a graph's stream
 
 
-@pytest.mark.parametrize("name, more", [("lstm", {}), ("lstm", {"options": True}), ("fgr", {}), ("ltms", {})])
-def test_what_does_not_fit_into_registers_is_refused(simulated, name, more):
-    precision = "tf32" if more or name != "lstm" else None
-    with pytest.raises(ValueError, match="sweep: 'registers' needs a precision of tensor cores and a plain cell"):
-        simulated.recurrent.Recurrent(VARIANTS[name].name, np.float32, "registers", precision=precision, **more)
+@pytest.mark.parametrize(
+    "name, sweep, more",
+    [
+        ("lstm", "registers", {}),
+        ("lstm", "registers", {"precision": "tf32", "options": True}),
+        *((name, "registers", {"precision": "tf32"}) for name in ("fgr", "ltms", *IN_STAGES)),
+        *((name, "rows", {}) for name in IN_STAGES),
+    ],
+)
+def test_a_sweep_that_a_cell_is_not_for_is_refused(simulated, name, sweep, more):
+    with pytest.raises(ValueError, match=f"sweep: '{sweep}' needs .*a plain cell, got precision .*, {SPECS[name].name}"):
+        simulated.recurrent.Recurrent(SPECS[name].name, np.float32, sweep, **more)
 
 
 @pytest.mark.parametrize(("dtype", "known"), [(np.float32, "float32 or tf32 or bfloat16"), (np.float64, "float64")])
 def test_an_unknown_precision_is_refused(simulated, dtype, known):
     with pytest.raises(ValueError, match=f"precision: expected {known} for a layer in .*, got 'float16'"):
         simulated.recurrent.Recurrent(CellSpec().name, dtype, precision="float16")
-
-
-def test_layer_normalisation_is_not_there_yet(simulated):
-    with pytest.raises(NotImplementedError, match="a GPU has no layer_norm=True yet"):
-        simulated.recurrent.Recurrent(CellSpec(layer_norm=True).name, np.float32)
 
 
 @pytest.mark.parametrize("name", ["peephole", "gru", "rnn"])
@@ -175,6 +187,22 @@ def test_the_order_of_threads_the_sweep_and_the_tile_change_no_bit(rng, simulate
     assert_same_bits(layer.run(simulated, (4, 2, 1, 8), "steps"), want)
 
 
+@pytest.mark.parametrize("name", ["projected", "gru before, normed"])
+def test_the_order_of_threads_changes_no_bit_of_steps_in_stages(rng, simulated, order, name):
+    layer = Layer(rng, name, (5, 2, 3, 9), np.float32, (2, 1, 2, 2, 0))
+    want = layer.run(simulated, SMALL, "steps")
+    for other in ("reverse", "random"):
+        order(other)
+        assert_same_bits(layer.run(simulated, SMALL, "steps"), want)
+
+
+@pytest.mark.parametrize("name", IN_STAGES[1:3])
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 3), (2, 3, 0, 4), (2, 0, 2, 4), (0, 2, 3, 4)], ids=str)
+def test_the_smallest_sizes_in_stages(rng, device, sizes, name):
+    layer = Layer(rng, name, sizes, np.float64)
+    assert_right(layer, layer.run(device, SMALL))
+
+
 @pytest.mark.parametrize("sweep", ["steps", "rows"])
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 3, 0, 4), (3, 0, 2, 4), (0, 2, 3, 4)], ids=str)
 def test_the_smallest_sizes(rng, device, sizes, sweep):
@@ -183,8 +211,15 @@ def test_the_smallest_sizes(rng, device, sizes, sweep):
         assert np.allclose(got, want, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize(("kind", "sweep"), [("drawn", "steps"), ("drawn", "rows"), ("expected", "steps")])
-@pytest.mark.parametrize("name", ["lstm", "peephole", "cifg", "fgr", "gru", "rnn", "slstm"])
+@pytest.mark.parametrize(
+    ("name", "kind", "sweep"),
+    [
+        (name, *way)
+        for name in ("lstm", "peephole", "cifg", "fgr", "gru", "rnn", "slstm", *IN_STAGES)
+        for way in (("drawn", "steps"), ("drawn", "rows"), ("expected", "steps"))
+        if not (name in IN_STAGES and "rows" in way)
+    ],
+)
 def test_options_match_the_reference(rng, device, name, kind, sweep):
     """Recurrent dropout, zoneout and a bound of c together; zoneout's masks have the bits that the CPU draws."""
     lengths = LENGTHS if sweep == "steps" else None
@@ -192,28 +227,32 @@ def test_options_match_the_reference(rng, device, name, kind, sweep):
     assert_right(layer, layer.run(device, SMALL, sweep))
 
 
-def test_gradients_of_weights_accumulate(rng, device):
-    layer = Layer(rng, "peephole", (5, 2, 3, 9), np.float64)
-    before = [rng.standard_normal(weight.shape) for weight in layer.weights]
-    fresh, added = layer.run(device, SMALL)[4:8], layer.run(device, SMALL, gradients=before)[4:8]
-    for one, other, start in zip(fresh, added, before, strict=True):
-        assert np.array_equal(other, start.reshape(one.shape) + one)
+@pytest.mark.parametrize("name", ["peephole", *IN_STAGES[:3]])
+def test_gradients_of_weights_accumulate(rng, device, name):
+    layer = Layer(rng, name, (5, 2, 3, 9), np.float64)
+    before = [rng.standard_normal(weight.shape) for weight in (*layer.weights, *layer.second)]
+    first = 2 + len(layer.made.states)  # behind y, the last states and dx
+    weights = slice(first, first + len(layer.made.weights))
+    fresh, added = layer.run(device, SMALL)[weights], layer.run(device, SMALL, gradients=before)[weights]
+    for one, other, start in zip(fresh, added, layer.outside(*before), strict=True):
+        assert one.size and np.array_equal(other, start + one)
 
 
 @pytest.mark.parametrize(
-    "tile, sweep, precision, functions",
+    "name, tile, sweep, precision, functions",
     [
-        (SMALL, "steps", None, ["add", "add"]),
-        (SMALL, "rows", None, ["add", "add", "backward_rows", "forward_rows"]),
-        (SMALL_TENSOR, "steps", "bfloat16", ["add", "add", "share"]),
-        (SMALL_TENSOR, "registers", "tf32", ["add", "add", *IN_REGISTERS, "share"]),
+        ("lstm", SMALL, "steps", None, ["add", "add"]),
+        ("lstm", SMALL, "rows", None, ["add", "add", "backward_rows", "forward_rows"]),
+        ("lstm", SMALL_TENSOR, "steps", "bfloat16", ["add", "add", "share"]),
+        ("lstm", SMALL_TENSOR, "registers", "tf32", ["add", "add", *IN_REGISTERS, "share"]),
+        ("rnn, normed", SMALL, "steps", None, ["add", "add", "block_sum", "block_sum", "block_sum"]),
     ],
-    ids=["steps", "rows", "tensor cores", "registers"],
+    ids=["steps", "rows", "tensor cores", "registers", "layer norm"],
 )
-def test_a_missing_barrier_is_found(rng, simulated, tile, sweep, precision, functions):
+def test_a_missing_barrier_is_found(rng, simulated, name, tile, sweep, precision, functions):
     import simulator
 
-    layer = Layer(rng, "lstm", (3, 2, tile[-1] + 1, 3), np.float32)  # so small that no other barrier stands in for one
+    layer = Layer(rng, name, (3, 2, tile[-1] + 1, 3), np.float32)  # so small that no other barrier stands in for one
     simulator.barriers.clear()
     layer.run(simulated, tile, sweep, precision=precision)
     found = sorted(simulator.barriers)

@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 import reference
 import worlds_on_a_gpu
-from layers import NOT_YET
 from made import SPECS, Made
 from own_cells import OWN
 
-from numlstm import GRU, LSTM, Dense, DeviceError, Dropout, Embedding, Sequential, jitting
+from numlstm import GRU, LSTM, Dense, DeviceError, Dropout, Embedding, Sequential, SimpleRNN, jitting
 from numlstm._engine_weights import inside
 from numlstm.backend.cuda.availability import missing
 from numlstm.backend.cuda.steps import GpuSteps
 from numlstm.functional import SequenceState
 
 SEQUENCES, STEPS, THREADS = 5, 4, 3  # the last block has threads without a sequence
-NAMES = [name for name in SPECS if name not in NOT_YET]
-CELLS = [(name, options) for name in NAMES for options in (False, True) if not (options and name in OWN)]
+CELLS = [(name, options) for name in SPECS for options in (False, True) if not (options and name in OWN)]
 
 
 def go_through(cuda, step):
@@ -74,10 +72,14 @@ def test_every_cell_matches_the_textbook(rng, device, name, options):
     clip, zoneout = 0.3 if has_c else None, (0.25 * options, 0.1 * has_c)
     maker = GpuSteps(device.step)
     weights = inside(made.spec, tuple(made.weights.values()))
-    step, params = maker.chain_step([maker.recurrent_step(made.spec.name, weights, clip, zoneout)])
-    part = jitting.Part(None, 6, made.spec.state_names, (6,) * made.spec.states)
+    made_layer = maker.recurrent_step(made.spec.name, weights, clip, zoneout)
+    step, params = maker.chain_step([made_layer])
+    outputs = made.dy.shape[2]
+    sizes, work = made.spec.state_sizes(6, outputs), maker.work_sizes(made_layer)
+    products = jitting.numbers_of_products(made.spec, 6, np.dtype(dtype))
+    part = jitting.Part(None, outputs, made.spec.state_names, sizes, work, products)
     layer = jitting.zero_state(part, np.dtype(dtype), after=(SEQUENCES,))
-    got = run(device, step, params, jitting.ModelState((layer,), ()), made.x, 6, dtype)
+    got = run(device, step, params, jitting.ModelState((layer,), ()), made.x, outputs, dtype)
     of_c = {"zoneout_c": zoneout[1], "cell_clip": clip} if has_c else {}
     chosen = {**made.options, **({"zoneout_h": zoneout[0], **of_c} if options else {})}
     wide = {key: value.astype(np.float64) for key, value in made.weights.items()}
@@ -86,7 +88,12 @@ def test_every_cell_matches_the_textbook(rng, device, name, options):
 
 
 def test_layers_one_after_the_other(rng, device):
-    layers = [GRU(5, return_sequences=True, use_bias=False), Dropout(0.3), LSTM(7, return_sequences=True)]
+    layers = [
+        GRU(5, return_sequences=True, use_bias=False, reset_after=False),
+        Dropout(0.3),
+        LSTM(7, return_sequences=True, projection=4),
+        SimpleRNN(3, return_sequences=True, layer_norm=True),
+    ]
     model = built(rng, [Dense(6, "tanh"), *layers, Dense(3, "relu"), Dense(3, "softmax")], (None, 4))
     x = rng.standard_normal((SEQUENCES, STEPS, 4)).astype(np.float32)
     assert_right(of_model(device, model, x), model.predict(x, verbose=0))

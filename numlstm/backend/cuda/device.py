@@ -74,8 +74,8 @@ class Cuda(Moves):
         chosen = {"sweep": self.sweep, "precision": self.precision, "options": options}
         return self.recurrent.Recurrent(name, dtype.type, tile=self.tile, stream=self.stream, **chosen)
 
-    def Weights(self, *given: Any) -> recurrent.Weights:
-        return recurrent.Weights(self, *given)
+    def Weights(self, *given: Any, **more: Any) -> recurrent.Weights:
+        return recurrent.Weights(self, *given, **more)
 
     def Recurrent(self, *given: Any, **more: Any) -> recurrent.Recurrent:
         return recurrent.Recurrent(self, *given, **more)

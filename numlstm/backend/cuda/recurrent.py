@@ -23,19 +23,30 @@ class Cell:
 class Weights:
     """The weights of one layer as the kernels read them: as they are."""
 
-    def __init__(self, device: "Cuda", kind: Kind, inputs: int, hidden: int, dtype: np.dtype[Any], take: Take) -> None:
-        self._device, self._hidden = device, hidden
+    def __init__(
+        self,
+        device: "Cuda",
+        kind: Kind,
+        inputs: int,
+        hidden: int,
+        dtype: np.dtype[Any],
+        take: Take,
+        outputs: int | None = None,
+    ) -> None:
+        self._device, self._kind, self._hidden = device, kind, hidden
         self._none = device.empty((0,), dtype)
         self.cell = Cell()
 
     def load(self, weights: Sequence["DeviceArray"]) -> None:
         """Take over the weights that there are now."""
-        self.cell.weights = self._device.recurrent.Weights(*self.arranged(weights), self.cell.options or ())
+        *four, second = self.arranged(weights)
+        self.cell.weights = self._device.recurrent.Weights(*four, self.cell.options or (), second)
 
-    def arranged(self, weights: Sequence["DeviceArray"]) -> tuple["DeviceArray", ...]:
-        """Return W_ih, W_hh, b (blocks, H) and p from weights, or their gradients."""
-        W_ih, W_hh, b, p = weights
-        return W_ih, W_hh, b.reshape(b.size // self._hidden, self._hidden), p if p.size else self._none
+    def arranged(self, weights: Sequence["DeviceArray"]) -> tuple[Any, ...]:
+        """Return W_ih, W_hh, b (blocks, H), p and those of the second product, or (), from weights, or their gradients."""
+        W_ih, W_hh, b, p, second = self._kind.parted(weights)
+        biases = b.reshape(b.size // self._hidden, self._hidden)
+        return W_ih, W_hh, biases, p if p.size else self._none, () if second is None else second
 
     def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
         """Do nothing: what the CPU packs is read as it is."""
@@ -58,30 +69,36 @@ class Recurrent:
         *,
         ragged: bool = False,
         options: bool = False,
+        outputs: int | None = None,
     ) -> None:
         batch, steps, inputs, hidden = self._sizes = sizes
+        outputs = self._outputs = hidden if outputs is None else outputs
         self._device, self._kind, self._dtype = device, kind.cell, dtype
         self._passes = device.passes(kind.cell.__name__, dtype, options)
         states, slots = kind.cell.states + options, kind.cell.slots
-        self._in_c = states
+        self._in_c, second, normed = states, bool(kind.cell.second_product), kind.normalised
         self._c = take((batch, steps + 1, states, hidden), dtype)
         self._z = take((batch, steps, slots, hidden), dtype)
+        self._u = take((batch, steps, hidden), dtype) if second else ()
+        self._scale = take((batch, steps, len(device.recurrent.products_of(kind.cell))), dtype) if normed else ()
         self._layer: Any = None
         if keep:
-            self._dh, self._dc = take((batch, hidden), dtype), take((batch, states, hidden), dtype)
-            self._sums = take(
-                (device.recurrent.chunks(batch), slots, hidden, inputs + 1 + hidden * (1 + kind.cell.seen)), dtype
-            )
+            self._dh, self._dc = take((batch, outputs), dtype), take((batch, states, hidden), dtype)
+            self._du = take((batch, hidden), dtype) if second else ()
+            self._norm = take((batch, slots, hidden), dtype) if normed else ()
+            columns = inputs + outputs + hidden * kind.cell.seen
+            shapes = device.recurrent.sums_shapes(kind.cell, batch, columns, hidden, outputs)
+            self._sums, self._second_sums = take(shapes[0], dtype), take(shapes[1], dtype) if second else ()
 
     def forward(self, cell: Cell, x: Any, first: Any, y: Any, last: tuple[Any, ...], lengths: Any = None) -> None:
         """Write y (N, T, H) and the states after the last step to `last`; past its length y is 0."""
         device, (batch, steps, _, hidden) = self._device, self._sizes
-        zero = device.constant((batch, hidden), self._dtype)
-        states = (zero,) * (1 + self._kind.states) if first is None else tuple(first)
+        zero, zero_h = (device.constant((batch, size), self._dtype) for size in (hidden, self._outputs))
+        states = (zero_h, *(zero,) * self._kind.states) if first is None else tuple(first)
         device.copy(states[0], last[0])
         self._of_step(0, self._inner(states), False)
         lengths = device.full(x) if lengths is None else lengths
-        self._layer = device.recurrent.Layer(x, states[0], lengths, y, last[0], self._c, self._z)
+        self._layer = device.recurrent.Layer(x, states[0], lengths, y, last[0], self._c, self._z, self._u, self._scale)
         self._passes.forward(cell.weights, self._layer)
         self._of_step(steps, last[1:], True)
 
@@ -121,6 +138,7 @@ class Recurrent:
         else:
             device.copy(last[0], self._dh)
         parts = device.recurrent
-        inner = parts.Gradients(dy, self._dh, self._dc, dx)
-        outer = parts.WeightGradients(*packed.arranged(sums), self._sums)
+        inner = parts.Gradients(dy, self._dh, self._dc, dx, self._du, self._norm)
+        *four, second = packed.arranged(sums)
+        outer = parts.WeightGradients(*four, self._sums, second, self._second_sums)
         self._passes.backward(packed.cell.weights, self._layer, inner, outer, add)

@@ -38,21 +38,23 @@ class GpuSteps:
 
     def recurrent_step(self, name: str, weights: Parameters, clip: float | None, zoneout: tuple[float, float]) -> Any:
         """As steps.recurrent_step."""
-        kind_of(name)  # which makes the cell known, where it is the user's own
-        kind, (W_ih, W_hh, b, p) = self._steps.cell_on_gpu(name), weights
-        hidden = W_hh.shape[1] // (1 + kind.seen)
+        W_ih, W_hh, b, p, second = kind_of(name).parted(weights)
+        kind = self._steps.cell_on_gpu(name)
+        outputs = W_hh.shape[1] // (1 + kind.seen)
+        hidden = outputs if second is None else second.shape[1]
         biases = np.concatenate([b.reshape(-1, hidden), np.zeros((1, hidden), b.dtype)])[kind.rows[2]]  # -1 finds zeros
         of_x, of_h = (
             _by_units(W, hidden, rows, slots)
             for W, rows, slots in ((W_ih, kind.rows[0], kind.x_slots), (W_hh, kind.rows[1], kind.h_slots))
         )
-        cell = self._steps.Weights(of_x, of_h, biases, p.copy())
-        cell = options_of(cell, clip, zoneout, None, np.empty((0, hidden), b.dtype))
+        cell = self._steps.Weights(of_x, of_h, biases, p.copy(), second=() if second is None else second.copy())
+        cell = options_of(cell, clip, zoneout, None, np.empty((0, outputs), b.dtype))
         return self._steps.Recurrent(name, bool(cell.options)), cell
 
     def work_sizes(self, params: Any) -> tuple[int, ...]:
         """As steps.work_sizes."""
-        return ()
+        _, cell = params
+        return (cell.second.shape[1], cell.b.size) if len(cell.second) else ()
 
     def dense_step(self, W: Array, b: Array | None, activation: str) -> Any:
         """As steps.dense_step."""

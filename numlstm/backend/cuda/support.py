@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _TENSOR_CORES = 8, 0  # the compute capability of those that are used
 _ARGUMENTS = frozenset(
     """units activation recurrent_activation use_bias kernel_initializer recurrent_initializer bias_initializer
-    unit_forget_bias dropout recurrent_dropout zoneout cell_clip seed return_sequences return_state go_backwards stateful
-    name input_shape variant forget_gate cell reset_after rate input_dim output_dim embeddings_initializer mask_zero
-    layer merge_mode backward_layer""".split()
+    unit_forget_bias dropout recurrent_dropout zoneout cell_clip layer_norm projection seed return_sequences return_state
+    go_backwards stateful name input_shape variant forget_gate cell reset_after rate input_dim output_dim
+    embeddings_initializer mask_zero layer merge_mode backward_layer""".split()
 )
 
 
