@@ -71,15 +71,16 @@ class Placed:
             How recurrent layers go through their steps; if left out, chosen by their units, their cell and the precision.
             "registers": one launch, with recurrent weights held in registers, on tensor cores: up to 64 units in tf32, 128
             in bfloat16, for cells that have one product a step, one or two states, and no options. "rows": one launch, in
-            which each step reads the weights, with exact recurrent products. "steps": a launch a step. "graph": these
-            launches recorded once and replayed.
+            which each step reads the weights, with exact recurrent products, for cells with one product a step. "steps": a
+            launch a step, or up to four. "graph": these launches recorded once and replayed. With layer_norm the last two
+            alone.
 
         Raises
         ------
         ValueError
             If the precision is not for the model's dtype, or the sweep not for a layer.
         DeviceError
-            If there is no such device, or it cannot do what a layer is asked for: the message says what is missing.
+            If there is no such device, or it has no tensor cores for the precision: the message says what is missing.
         """
         devices.check_choices(device, stream, precision, sweep)
         device = devices.choose(device)

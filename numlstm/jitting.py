@@ -300,11 +300,8 @@ def jit(model: "Sequential", device: Any, sequences: int) -> tuple[Step, Any, Mo
 
 def jit_on_gpu(model: "Sequential", sequences: int, maker: Any) -> tuple[Any, Any, ModelState]:
     """Return (step, params, states) for kernels; the arrays are still the host's. maker : backend.cuda.steps.GpuSteps"""
-    try:
-        found = parts(model, maker)
-        step, params = maker.chain_step(part.params for part in found)
-    except NotImplementedError as error:
-        raise devices.DeviceError(str(error)) from error
+    found = parts(model, maker)
+    step, params = maker.chain_step(part.params for part in found)
     states = ModelState(
         tuple(zero_state(part, model.dtype, after=(sequences,)) for part in found),
         tuple(np.zeros((part.units, sequences), model.dtype) for part in found[:-1]),

@@ -69,8 +69,6 @@ def _at_once(kind, options, get_x, get_y, put_y):
 def _in_turns(kind, options, get_x, put_y):
     """Return the step of a cell that needs all sums of a product before it goes on: they are kept in the state's work."""
     two = bool(kind.second_product)
-    of_cell = device(lambda state: state) if two else device(lambda state: state.states)
-    work = device(lambda state: state.work.z) if two else device(lambda state: state.products)
     x_count, h_count = kind.x_slots[1], kind.h_slots[1]
     begin = _biases(own_slots(kind), kind.slots - own_slots(kind))
     add_x, add_h = _adder(*kind.x_slots, kind.slots), _adder(*kind.h_slots, kind.slots)
@@ -80,8 +78,7 @@ def _in_turns(kind, options, get_x, put_y):
     first, add_second, apply = _first(kind, options), _second_adder(kind), _cell(kind, options, put_y)
 
     @device
-    def in_turns(cell, state, n, x, y):
-        z, states = work(state), of_cell(state)
+    def in_turns(cell, states, z, n, x, y):
         units, inputs, outputs, wide = cell.b.shape[1], cell.x.shape[1], states.h.shape[0], cell.h.shape[1]
         for unit in range(units):
             sums = begin(cell.b, unit, units)
@@ -100,7 +97,15 @@ def _in_turns(kind, options, get_x, put_y):
         for unit in range(outputs):
             apply(cell, states, z, n, unit, y)
 
-    return in_turns
+    @device
+    def with_work(cell, state, n, x, y):
+        in_turns(cell, state, state.work.z, n, x, y)
+
+    @device
+    def with_products(cell, state, n, x, y):
+        in_turns(cell, state.states, state.products, n, x, y)
+
+    return with_work if two else with_products
 
 
 def _biases(count, zeros):

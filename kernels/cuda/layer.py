@@ -40,6 +40,7 @@ class Layer(NamedTuple):
     z : (N, T, slots, H)  written: what the cell keeps
     u : (N, T, H)  written: what the second product sees, () without one
     scale : (N, T, products)  written: 1 / standard deviation of each product of a step, () where they are not normalised
+    outside : how many steps come before these T, and how many there are beside them in all: of the whole are random masks
     """
 
     x: Any
@@ -51,6 +52,7 @@ class Layer(NamedTuple):
     z: Any
     u: Any = ()
     scale: Any = ()
+    outside: tuple[Any, Any] = (0, 0)
 
 
 class Gradients(NamedTuple):

@@ -3,10 +3,9 @@
 import functools
 from typing import Any, NamedTuple
 
-from numlstm.kernels.cells import Cell
+from numlstm.kernels.cells import Cell, cell_type
 
 from . import backward, forward, gradients, inputs, norm, registers
-from .missing import cell_on_gpu
 from .product import Tile
 
 TILE = Tile()
@@ -42,7 +41,7 @@ def kernels(name: str, dtype, tile: Tile = TILE, rows_tile: Tile = ROWS_TILE, op
 
     tile : of a block, rows_tile : of one that goes through all steps; options : whether cells come with options
     """
-    kind = cell_on_gpu(name)
+    kind = cell_type(name)
     plain, second, normed = is_plain(kind), bool(kind.second_product), bool(kind.base)
     of_tile, threads = (kind, dtype, tile), tile.threads
     return Kernels(
@@ -75,5 +74,5 @@ def is_plain(kind: type[Cell]) -> bool:
 @functools.cache
 def in_registers(name: str, precision: str, width: int) -> tuple[Any, Any]:
     """Return the kernels forward and back of a cell whose recurrent weights, for `width` padded units, are in registers."""
-    kind = cell_on_gpu(name)
+    kind = cell_type(name)
     return registers.forward_registers(kind, precision, width), registers.backward_registers(kind, precision, width)

@@ -1,5 +1,7 @@
 """What happens to arrays between the passes of layers: copies of parts, steps the other way round, sums of two."""
 
+import numpy as np
+
 from .elementwise import THREADS, place
 from .machine import constant, kernel, load, store
 
@@ -54,6 +56,21 @@ def steps(dtype):
             store(out, at, value)
 
     return steps
+
+
+def within():
+    """Return the kernel (lengths, start, most, found) that finds how many of `most` steps are within lengths.
+
+    lengths, found : (N,) int64; start : the first of these steps
+    """
+
+    @kernel(THREADS)
+    def within(lengths, start, most, found):
+        at = place()
+        if at < found.shape[0]:
+            store(found, at, min(max(load(lengths, at) - start, np.int64(0)), np.int64(most)))
+
+    return within
 
 
 def combine(dtype):

@@ -82,6 +82,10 @@ def steps(stream: Any, array: Any, starts: Any, counts: Any, backwards: bool, ou
     _launch(stream, _kernel(moves.steps, out.dtype.type), out.size, array, starts, counts, backwards, out)
 
 
+def within(stream: Any, lengths: Any, start: int, most: int, found: Any) -> None:
+    _launch(stream, _kernel(moves.within), found.size, lengths, start, most, found)
+
+
 def combine(stream: Any, kind: int, a: Any, b: Any, y: Any) -> None:
     _launch(stream, _kernel(moves.combine, y.dtype.type), y.size, kind, a, b, y)
 

@@ -12,7 +12,6 @@ from .elementwise import THREADS
 from .gradients import WeightGradients, sums_shapes
 from .layer import GROUPS, Gradients, Layer, Weights
 from .layer_kernels import ROWS_TILE, TILE, Kernels, in_registers, is_plain, kernels
-from .missing import cell_on_gpu
 from .norm import products_of
 from .product import Tile
 from .replay import Replay
@@ -95,7 +94,7 @@ def rounding(dtype, precision: str | None) -> str | None:
 def tiles(name: str, rounding: str | None = None) -> tuple[Tile, Tile]:
     """Return the tile of a block and that of one that goes through all steps, for a cell and `rounding`."""
     general, of_rows = TENSOR_TILE if rounding else TILE, SWEEPS["rows"].tile
-    if cell_on_gpu(name).h_slots[1] > GROUPS:  # there are no registers and no shared memory for more
+    if cell_type(name).h_slots[1] > GROUPS:  # there are no registers and no shared memory for more
         general, of_rows = general._replace(rows=4, depth=16), of_rows._replace(across=of_rows.across // 2)
     return general._replace(precision=rounding), of_rows
 

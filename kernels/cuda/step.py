@@ -11,12 +11,12 @@ from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
+from numlstm.kernels.cells import cell_type
 
 from .cell_step import get_column, put_column, recurrent_step
 from .elementary import relu, sigmoid
 from .layer import Weights
 from .machine import constant, device, exp, fma, hold, load, tanh
-from .missing import cell_on_gpu
 
 
 class Chain(NamedTuple):
@@ -87,7 +87,6 @@ __all__ = [
     "Gathered",
     "Recurrent",
     "Weights",
-    "cell_on_gpu",
     "step",
 ]
 
@@ -181,7 +180,7 @@ def _embedding(first, of_x, of_y):
 
 
 def _recurrent(name, options, of_x, of_y):
-    return recurrent_step(cell_on_gpu(name), options, of_x.get, *of_y)
+    return recurrent_step(cell_type(name), options, of_x.get, *of_y)
 
 
 _MAKERS = {Recurrent: _recurrent, Activated: _dense, Gathered: _embedding}

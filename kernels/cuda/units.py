@@ -19,6 +19,13 @@ def _chosen(kind: type[Cell], options: bool, first: bool):
     return of_type(kind, options, stateless)
 
 
+@device
+def _place(layer, n, t, unit, width):
+    """Return which number of the whole sequences one of h or u is."""
+    before, others = layer.outside
+    return Place(n, t + before, layer.z.shape[1] + others, unit, width)
+
+
 def _settler(kind: type[Cell], options: bool, first: bool):
     """Return a device function (cell, layer, n, t, unit, c_at, before, after, out): states and out that a step ends with.
 
@@ -32,15 +39,15 @@ def _settler(kind: type[Cell], options: bool, first: bool):
 
     @device
     def settle_u(cell, layer, n, t, unit, c_at, before, after, out):
-        _, steps, _, units = layer.z.shape
-        place = Place(n, t, steps, unit, units)
+        units = layer.z.shape[3]
+        place = _place(layer, n, t, unit, units)
         after = settled_states(cell, cell.options, place, layer.c, c_at, units, before, after)
         return after, masked_u(cell, cell.options, n, unit, units, out)
 
     @device
     def settle_h(cell, layer, n, t, unit, c_at, before, after, out):
         _, steps, outputs = layer.y.shape
-        place = Place(n, t, steps, unit, outputs)
+        place = _place(layer, n, t, unit, outputs)
         lies = Before(t == 0, layer.h0, layer.y, (n * steps + t - 1) * outputs + unit)
         after = settled_states(cell, cell.options, place, layer.c, c_at, layer.z.shape[3], before, after)
         return settled_h(cell, cell.options, place, lies, after, out)
@@ -108,7 +115,7 @@ def _adjoint(kind: type[Cell], options: bool, first: bool):
     @device
     def of_u(cell, layer, gradients, n, t, unit, slots, before, after, out, dstates):
         _, steps, _, units = layer.z.shape
-        place = Place(n, t, steps, unit, units)
+        place = _place(layer, n, t, unit, units)
         after = unsettled(cell, layer.c, (n * (steps + 1) + t + 1) * size * units + unit, units, after)
         through = masked_u(cell, cell.options, n, unit, units, out)
         dz, found = backward(cell, unit, slots, before, after, through, to_cell_states(cell, cell.options, place, dstates))
@@ -117,7 +124,7 @@ def _adjoint(kind: type[Cell], options: bool, first: bool):
     @device
     def of_h(cell, layer, gradients, n, t, unit, slots, before, after, out, dstates):
         _, steps, outputs = layer.y.shape
-        units, place = layer.z.shape[3], Place(n, t, steps, unit, outputs)
+        units, place = layer.z.shape[3], _place(layer, n, t, unit, outputs)
         after = unsettled(cell, layer.c, (n * (steps + 1) + t + 1) * size * units + unit, units, after)
         through, of_states = to_cell_h(cell, cell.options, place, out, dstates)
         of_states = to_cell_states(cell, cell.options, place, of_states)

@@ -68,7 +68,8 @@ class LSTM(Recurrent):
         W_p (P, H) (Sak et al. 2014; ``proj_size`` of PyTorch); h of the states is (N, P) then, c is (N, H).
     recompute : None, "gates" or "states"
         What training does not keep in memory but computes again, with the same bits: nothing; the gates and cell states of
-        each step; or also its output, unless the layer returns it. For long sequences.
+        each step; or also its output, unless the layer returns it. For long sequences. On a GPU gradients of weights are the
+        same to rounding.
     name : str, optional
     input_shape : (T, F), optional
         Shape of one sequence, None for any T; without it, it is taken from the first data.

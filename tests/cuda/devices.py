@@ -14,7 +14,7 @@ def _modules():
 
 def _parts():
     """Return modules by name."""
-    names = ("recurrent", "operations", "step", "missing", "own", "scalar")
+    names = ("recurrent", "operations", "step", "own", "scalar")
     return {name: importlib.import_module(f"{_PACKAGE}.{name}") for name in names}
 
 

@@ -142,8 +142,8 @@ def of_layers(name, asked):
     of_options = options_type(dtype) if with_options else nothing
     cell = _tuple(recurrent.Weights, *arrays(2, 2, 2, 1), of_options, *apart(second, 2))
     x, h0, *written = arrays(3, 2, 3, 2, 4, 4)
-    lengths, t = _array(1, types.int64), types.int64
-    layer = _tuple(recurrent.Layer, x, h0, lengths, *written, *apart(second, 3), *apart(normed, 3))
+    lengths, t, outside = _array(1, types.int64), types.int64, types.UniTuple(types.int64, 2)
+    layer = _tuple(recurrent.Layer, x, h0, lengths, *written, *apart(second, 3), *apart(normed, 3), outside)
     inner = _tuple(recurrent.Gradients, *arrays(3, 2, 3, 3), *apart(second, 2), *apart(normed, 3))
     outer = _tuple(recurrent.WeightGradients, *arrays(2, 2, 2, 1, 4), *apart(second, 2, 4))
     signatures = recurrent.Kernels(
@@ -194,6 +194,7 @@ def of_operations(dtype):
         "fill": (moves.fill(scalar), (vector, double)),
         "copy_rows": (moves.copy_rows(), (*[vector, whole, whole] * 2, whole, whole)),
         "steps": (moves.steps(scalar), (cube, indices, indices, types.boolean, cube)),
+        "within": (moves.within(), (indices, whole, whole, indices)),
         "combine": (moves.combine(scalar), (whole, vector, vector, vector)),
         "scale": (moves.scale(), (vector, numbers)),
         "add_total": (moves.add_total(), (numbers, numbers, whole)),
@@ -220,12 +221,18 @@ def of_steps(dtype):
     number, whole = getattr(types, dtype), types.int64
     vector, matrix, cube = (_array(d, number) for d in (1, 2, 3))
 
+    def typed(nested):
+        return _tuple(type(nested), *map(typed, nested)) if isinstance(nested, tuple) else matrix
+
     def recurrent(name, with_options):
         name, kind = CELLS[name].name, kind_of(CELLS[name].name).cell
-        weights = _tuple(step.Weights, cube, cube, matrix, vector, options_type(dtype) if with_options else types.Tuple(()))
+        second, of_options = bool(kind.second_product), options_type(dtype) if with_options else types.Tuple(())
+        weights = cube, cube, matrix, vector, of_options, matrix if second else types.Tuple(())
         names = kind.state_names if kind.h_is_state else ("h", *kind.state_names)
-        state = type(jitting.zero_state(jitting.Part(None, 1, names, (1,) * len(names)), np.dtype(dtype)))
-        return step.Recurrent(name, with_options), weights, _tuple(state, *[matrix] * len(state._fields))
+        work, products = (1, 1) if second else (), int(kind.base is not None and not second)
+        part = jitting.Part(None, 1, names, (1,) * len(names), work, products)
+        state = typed(jitting.zero_state(part, np.dtype(dtype)))
+        return step.Recurrent(name, with_options), _tuple(step.Weights, *weights), state
 
     def dense(activation):
         return step.Activated(activation), _tuple(step.Dense, matrix, vector), types.Tuple(())

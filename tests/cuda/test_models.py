@@ -106,6 +106,20 @@ MODELS = {
         {"accumulate": 2, "clip_norm": 1.0},
         {"lengths": LENGTHS},
     ),
+    "recomputed, with random masks": (
+        lambda: (
+            LSTM(3, recompute="gates", recurrent_dropout=0.3, zoneout=(0.2, 0.1), return_sequences=True, seed=1),
+            GRU(3, recompute="states", go_backwards=True, zoneout=0.2, seed=2),
+            Dense(2, seed=3),
+        ),
+        {"accumulate": 2},
+        {"lengths": LENGTHS},
+    ),
+    "recomputed, truncated, at each step": (
+        lambda: (LSTM(4, projection=2, recompute="states", return_sequences=True, seed=1), Dense(2, seed=2)),
+        {"truncate": 2},
+        {},
+    ),
     "a cell of one's own, accumulated": (
         lambda: (RNN(3, OWN["mgu"], seed=1), Dense(2, seed=2)),
         {"accumulate": 2, "loss": Quantile((0.1, 0.9)), "metrics": ["rmse"]},
@@ -120,6 +134,16 @@ def test_training_is_that_of_the_cpu(rng, anywhere, name):
     by_step = name.endswith("step")
     x, y = rng.standard_normal((N, T, F)), rng.standard_normal((N, T, 2) if by_step else (N, 2))
     same(make, x, y, fit, **trainer)
+
+
+def test_recomputation_keeps_less(gpu):
+    taken = []
+    for recompute in (None, "states"):
+        arena, layer = (device := cuda.open_device()).Arena(), LSTM(8, recompute=recompute, input_shape=(None, 2))
+        sizes = (4, 400, 2, layer.units)
+        device.Recurrent(device.kind_of(layer.spec.name), sizes, np.dtype(np.float32), True, arena.take, recompute)
+        taken.append(arena.taken)
+    assert taken[1] < taken[0] / 8
 
 
 @pytest.mark.parametrize("mode", ["sum", "mul", "ave"])
@@ -215,22 +239,6 @@ def test_samples_that_do_not_fit_go_there_batch_by_batch(rng, gpu, monkeypatch):
     with pytest.raises(ValueError, match="read-only"):  # the test can fail: the simulator finds what does not wait
         monkeypatch.setattr(gpu.Event, "synchronize", lambda self: None)
         model.fit(x, y, batch_size=1, epochs=1, verbose=0)
-
-
-REFUSED = [
-    (lambda: LSTM(3, recompute="gates"), "layer lstm has recompute='gates', which a GPU cannot do yet"),
-    (lambda: Bidirectional(LSTM(3, recompute="states")), "layer forward_lstm has recompute='states'"),
-]
-
-
-@pytest.mark.parametrize(("make", "says"), REFUSED)
-def test_what_a_gpu_cannot_do_is_refused_before_anything_starts(gpu, make, says):
-    model = Sequential([make()])
-    with pytest.raises(DeviceError, match=says):
-        model.to("cuda")
-    assert model.device == "cpu"
-    with pytest.raises(DeviceError, match=says.partition("lstm ")[2]):
-        Sequential().to("cuda").add(make())
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,9 @@ NAMES = (
     "rnn",
     "slstm",
     "gru before",
-    "projected",
-    *(name for name in SPECS if "normed" in name),
+    *(name for name in SPECS if "projected" in name or "normed" in name),
 )
-IN_STAGES = ("gru before", "projected", "peephole, normed", "gru before, normed")  # of which a step takes several launches
+IN_STAGES = ("gru before", "projected", "gru, normed", "gru before, normed")  # of which a step takes several launches
 SHAPES = ("gates of other shapes", "no gate", "gru of other shapes", "rnn relu", "slstm sigmoid")
 ROUNDED = {"tf32": 2.0**-9, "bfloat16": 2.0**-6}  # twice eps; rounding a factor errs by half of one, and steps amplify it
 IN_REGISTERS = ["backward_registers", "forward_registers", "forward_registers", "hold", "hold"]

@@ -1,14 +1,12 @@
-"""Neither engine lacks what the other has, but for what kernels/cuda/missing.py names.
+"""Neither engine lacks what the other has.
 
-What is listed here is held against the kernels themselves: whoever adds to one engine adds to the other, or to that list.
+What is listed here is held against the kernels themselves: whoever adds to one engine adds to the other.
 """
 
 import ast
 import dataclasses
 import inspect
 
-import numpy as np
-import pytest
 import test_operations
 import test_recurrent
 from made import SPECS
@@ -17,9 +15,7 @@ from own_cells import OWN
 from support import KERNELS
 
 import numlstm
-from numlstm import devices, jitting, lanes, layers
-from numlstm.backend.cuda import support
-from numlstm.backend.cuda.steps import GpuSteps
+from numlstm import devices, lanes, layers
 from numlstm.layers import dense
 
 # The CPU's entry points, and where their twins are; or why there is none.
@@ -30,6 +26,7 @@ TWINS = {
     "peephole_gradients": "recurrent.Recurrent.backward",
     "dense": "recurrent.Dense.forward",
     "dense_gradient": "recurrent.Dense.backward",
+    "recompute": "recurrent.Recurrent.forward",  # again, from the states that were kept: backend/cuda/windows.py
     "_call": "step.step",
     **{
         name: f"operations.{name}"
@@ -42,6 +39,13 @@ NOT_NEEDED = {
     "stream": "each thread of a kernel has a sequence of its own",
 }
 
+ARGUMENTS = set(
+    """units activation recurrent_activation use_bias kernel_initializer recurrent_initializer bias_initializer
+    unit_forget_bias dropout recurrent_dropout zoneout cell_clip layer_norm projection recompute seed return_sequences
+    return_state go_backwards stateful name input_shape variant forget_gate cell reset_after rate input_dim output_dim
+    embeddings_initializer mask_zero layer merge_mode backward_layer""".split()
+)
+
 
 def entries():
     """Return the names of all functions of kernels/ that are entry points."""
@@ -51,7 +55,7 @@ def entries():
 
 
 def test_every_entry_point_has_a_twin(simulated):
-    listed = [*TWINS, *NOT_NEEDED, *simulated.missing.OPERATIONS]
+    listed = [*TWINS, *NOT_NEEDED]
     assert sorted(listed) == sorted(entries())
     for path in TWINS.values():
         twin = simulated
@@ -84,24 +88,9 @@ def test_all_that_options_do_is_there(simulated):
     assert {choose.__name__ for choose in simulated.scalar._CHOOSERS.values()} == chosen
 
 
-def refused(simulated, spec):
-    """Tell whether a cell has no kernels; then the error has the whole list."""
-    numlstm.backend.kind_of(spec.name)
-    try:
-        simulated.recurrent.kernels(spec.name, np.float32)
-    except NotImplementedError as error:
-        assert str(error).endswith(simulated.missing.everything())
-        return True
-    return False
-
-
-def test_every_cell_is_tested_on_both(simulated):
-    lacking = {name for name in SPECS if refused(simulated, SPECS[name])}
+def test_every_cell_is_tested_on_both():
     assert set(numlstm.cells.NAMES) <= set(SPECS)
-    tested = {*test_recurrent.NAMES, *test_recurrent.SHAPES, *OWN}
-    assert tested.isdisjoint(lacking) and tested | lacking == set(SPECS)
-    for words, has in simulated.missing.CELLS.items():
-        assert any(has(cells.cell_type(SPECS[name].name)) for name in lacking), words
+    assert {*test_recurrent.NAMES, *test_recurrent.SHAPES, *OWN} == set(SPECS)
 
 
 def test_every_part_of_a_cell_is_tested_in_several_ways():
@@ -112,13 +101,11 @@ def test_every_part_of_a_cell_is_tested_in_several_ways():
             assert len({getattr(spec, field.name) for spec in SPECS.values() if type(spec) is kind}) > 1, (kind, field.name)
 
 
-def test_every_argument_of_a_layer_is_there_or_said_to_be_missing(simulated):
-    missing = dict(words.split("=") for words in simulated.missing.everything().split(", "))
+def test_every_argument_of_a_layer_is_there():
+    """Whoever adds one lets test_models train with it, and adds it to ARGUMENTS."""
     found = [getattr(numlstm, name) for name in numlstm.__all__ if name in layers.__all__]
     kinds = [kind for kind in found if issubclass(kind, layers.Layer) and kind is not layers.Input]
-    arguments = {name for kind in kinds for name in inspect.signature(kind).parameters}
-    assert len(kinds) >= 9 and arguments - support._ARGUMENTS <= set(missing)
-    assert support._ARGUMENTS.isdisjoint(name for name, value in missing.items() if not value)  # others have some values
+    assert {name for kind in kinds for name in inspect.signature(kind).parameters} == ARGUMENTS
 
 
 def test_losses_rules_activations_and_functions_on_lanes_are_the_same(simulated):
@@ -128,15 +115,3 @@ def test_losses_rules_activations_and_functions_on_lanes_are_the_same(simulated)
     kinds = [getattr(activations, name.upper()) for name in dense.ACTIVATIONS]
     assert sorted(kinds) == list(range(test_operations.KINDS))
     assert set(own.LANES) == set(lanes.__all__) <= set(simulated.own._CALLED)
-
-
-def test_a_cell_that_is_missing_is_refused_with_the_whole_list(simulated, monkeypatch):
-    missing = simulated.missing
-    monkeypatch.setitem(missing.CELLS, "gates", lambda kind: kind.slots == 4)
-    said = r"a GPU has no gates yet; all that it lacks: recompute=, gates$"
-    with pytest.raises(NotImplementedError, match=said):
-        missing.cell_on_gpu(numlstm.CellSpec().name)
-    model = numlstm.Sequential([numlstm.GRU(3, input_shape=(None, 2))])
-    with pytest.raises(numlstm.DeviceError, match=said):
-        jitting.jit_on_gpu(model, 1, GpuSteps(simulated.step))
-    assert missing.cell_on_gpu(numlstm.RNNSpec().name).slots == 1

@@ -10,7 +10,8 @@ from numlstm.backend.weights import kind_of, options_of
 from . import feed, feedforward, recurrent, training
 from .arrays import ALIGNMENT, DeviceArray
 from .moves import Moves
-from .support import check_layers, check_products, check_sweep
+from .support import check_products, check_sweep
+from .windows import Windows
 
 
 class Cuda(Moves):
@@ -63,9 +64,8 @@ class Cuda(Moves):
     # --- layers ---
 
     def check(self, layers: Any, dtype: np.dtype[Any]) -> None:
-        """Refuse what a GPU cannot do of what layers, the precision and the sweep ask for."""
+        """Refuse a precision and a sweep that are not for this GPU or for some of the layers."""
         check_products(self, dtype)
-        check_layers(layers)
         if self.sweep is not None:
             check_sweep(self, layers, dtype)
 
@@ -77,8 +77,13 @@ class Cuda(Moves):
     def Weights(self, *given: Any, **more: Any) -> recurrent.Weights:
         return recurrent.Weights(self, *given, **more)
 
-    def Recurrent(self, *given: Any, **more: Any) -> recurrent.Recurrent:
-        return recurrent.Recurrent(self, *given, **more)
+    def Recurrent(
+        self, kind: Any, sizes: Any, dtype: Any, keep: bool, take: Any, recompute: str | None = None, **more: Any
+    ) -> recurrent.Recurrent | Windows:
+        """As the CPU's; both ways to recompute are one here."""
+        if recompute and keep:
+            return Windows(self, kind, sizes, dtype, take, **more)
+        return recurrent.Recurrent(self, kind, sizes, dtype, keep, take, **more)
 
     def Dense(self, *given: Any) -> feedforward.Dense:
         return feedforward.Dense(self, *given)

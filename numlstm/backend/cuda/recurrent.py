@@ -65,7 +65,6 @@ class Recurrent:
         dtype: np.dtype[Any],
         keep: bool,
         take: Take,
-        recompute: None = None,
         *,
         ragged: bool = False,
         options: bool = False,
@@ -90,15 +89,28 @@ class Recurrent:
             shapes = device.recurrent.sums_shapes(kind.cell, batch, columns, hidden, outputs)
             self._sums, self._second_sums = take(shapes[0], dtype), take(shapes[1], dtype) if second else ()
 
-    def forward(self, cell: Cell, x: Any, first: Any, y: Any, last: tuple[Any, ...], lengths: Any = None) -> None:
-        """Write y (N, T, H) and the states after the last step to `last`; past its length y is 0."""
+    def forward(
+        self,
+        cell: Cell,
+        x: Any,
+        first: Any,
+        y: Any,
+        last: tuple[Any, ...],
+        lengths: Any = None,
+        outside: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Write y (N, T, H) and the states after the last step to `last`; past its length y is 0.
+
+        outside : as in kernels.cuda.layer.Layer
+        """
         device, (batch, steps, _, hidden) = self._device, self._sizes
         zero, zero_h = (device.constant((batch, size), self._dtype) for size in (hidden, self._outputs))
         states = (zero_h, *(zero,) * self._kind.states) if first is None else tuple(first)
         device.copy(states[0], last[0])
         self._of_step(0, self._inner(states), False)
         lengths = device.full(x) if lengths is None else lengths
-        self._layer = device.recurrent.Layer(x, states[0], lengths, y, last[0], self._c, self._z, self._u, self._scale)
+        memory = self._c, self._z, self._u, self._scale
+        self._layer = device.recurrent.Layer(x, states[0], lengths, y, last[0], *memory, outside)
         self._passes.forward(cell.weights, self._layer)
         self._of_step(steps, last[1:], True)
 
@@ -129,16 +141,31 @@ class Recurrent:
         add: bool,
     ) -> None:
         """Write the gradients of the last forward pass, once."""
-        device, (dy, last) = self._device, upstream
-        if dy is None:
-            dy = device.constant(self._layer.y.shape, self._dtype)
-        device.fill(self._dc, 0)
+        dy, last = upstream
+        self.begin_backward(last)
+        self.back(packed, dy, dx, sums, add)
+
+    def begin_backward(self, last: Any) -> None:
+        """Begin with the gradients of the last states, None for zero."""
+        self._device.fill(self._dc, 0)
         if last is None:
-            device.fill(self._dh, 0)
+            self._device.fill(self._dh, 0)
         else:
-            device.copy(last[0], self._dh)
-        parts = device.recurrent
+            self._device.copy(last[0], self._dh)
+
+    def back(self, packed: Weights, dy: Any, dx: Any, sums: Sequence[Any], add: bool) -> None:
+        """Go back through the last forward pass; then gradients of the states before it are where those of the last were."""
+        parts = self._device.recurrent
+        if dy is None:
+            dy = self._device.constant(self._layer.y.shape, self._dtype)
         inner = parts.Gradients(dy, self._dh, self._dc, dx, self._du, self._norm)
         *four, second = packed.arranged(sums)
         outer = parts.WeightGradients(*four, self._sums, second, self._second_sums)
         self._passes.backward(packed.cell.weights, self._layer, inner, outer, add)
+
+    def carry(self) -> None:
+        """Let the gradients of the states before the last pass be those of the last states of another one."""
+        if self._kind.h_is_state:  # its gradient is in dh, all of it
+            batch, _, _, hidden = self._sizes
+            zero, place = self._device.constant((batch, hidden), self._dtype), (self._kind.states - 1) * hidden
+            self._device.copy_rows(zero, (0, hidden), self._dc, (place, self._in_c * hidden), batch, hidden)

@@ -38,8 +38,8 @@ class GpuSteps:
 
     def recurrent_step(self, name: str, weights: Parameters, clip: float | None, zoneout: tuple[float, float]) -> Any:
         """As steps.recurrent_step."""
-        W_ih, W_hh, b, p, second = kind_of(name).parted(weights)
-        kind = self._steps.cell_on_gpu(name)
+        made = kind_of(name)
+        kind, (W_ih, W_hh, b, p, second) = made.cell, made.parted(weights)
         outputs = W_hh.shape[1] // (1 + kind.seen)
         hidden = outputs if second is None else second.shape[1]
         biases = np.concatenate([b.reshape(-1, hidden), np.zeros((1, hidden), b.dtype)])[kind.rows[2]]  # -1 finds zeros
