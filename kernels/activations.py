@@ -2,7 +2,8 @@
 
 from .compiling import jit
 from .elementary import exp, sigmoid, tanh
-from .simd import constant, lanes, load, load_first, maximum, splat, stack_array, store, store_first
+from .memory import load, load_first, stack_array, store, store_first
+from .simd import constant, lanes, maximum, splat
 
 LINEAR, RELU, TANH, SIGMOID, SOFTMAX = range(5)
 

@@ -22,8 +22,9 @@ from numba.extending import intrinsic
 from .compiling import jit, overload, source_hash, stamped_name
 from .gru import gru
 from .lstm import lstm
+from .memory import element_pointer, load_vector, store_first, store_vector
 from .projection import projected
-from .simd import element_pointer, int_constant, load_vector, store_first, store_vector, vec_of
+from .simd import int_constant, vec_of
 from .simple_rnn import simple_rnn
 from .slstm import slstm
 

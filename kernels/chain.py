@@ -11,8 +11,8 @@ from numba.core.errors import TypingError
 
 from . import activations
 from .compiling import jit, overload, source_hash, stamped_name
+from .memory import copy, pointer
 from .row import dense_row
-from .simd import copy, pointer
 from .step import check_array, choose_step, step
 
 

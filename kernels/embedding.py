@@ -1,7 +1,7 @@
 """Embedding: rows of a table by index, and the sums of their gradients."""
 
 from .compiling import jit
-from .simd import copy, pointer
+from .memory import copy, pointer
 
 
 @jit

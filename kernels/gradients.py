@@ -10,9 +10,10 @@ that meet in the same cache sets: 124 instead of 280 GFLOP/s.
 """
 
 from .compiling import jit
+from .memory import advance, constant_row, copy, load, load_element, pointer, stack_array, store
 from .options import mask_row
 from .ragged import end_of, row_of
-from .simd import advance, constant, constant_row, copy, fma, lanes, load, load_element, pointer, stack_array, store
+from .simd import constant, fma, lanes
 from .tile import VECTORS, Left, Out, Right, panel_product
 from .transpose import transpose_square
 

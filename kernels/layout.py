@@ -8,8 +8,9 @@ import numpy as np
 
 from . import target
 from .compiling import jit
+from .memory import copy, load_first, pointer, store
 from .ragged import row_of
-from .simd import copy, lanes, load_first, pointer, store
+from .simd import lanes
 from .transpose import transpose_square
 
 

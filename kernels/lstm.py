@@ -7,8 +7,9 @@ from numba.extending import register_jitable
 
 from .cell_activations import ACTIVATIONS
 from .elementary import sigmoid
+from .memory import load
 from .options import limited, within
-from .simd import constant, fma, load
+from .simd import constant, fma
 
 
 def lstm(

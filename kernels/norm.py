@@ -17,22 +17,8 @@ from numba.extending import register_jitable
 
 from .cells import own_slots, panel, places, type_of
 from .compiling import jit, overload
-from .simd import (
-    constant,
-    constant_row,
-    first_lanes,
-    fma,
-    lane_sum,
-    lanes,
-    load,
-    load_element,
-    load_first,
-    pointer,
-    splat,
-    sqrt,
-    store,
-    store_first,
-)
+from .memory import constant_row, load, load_element, load_first, pointer, store, store_first
+from .simd import constant, first_lanes, fma, lane_sum, lanes, splat, sqrt
 from .team import meet
 from .tile import VECTORS, Out, Right, panel_products
 

@@ -15,7 +15,8 @@ from numba.extending import intrinsic
 
 from .compiling import jit, overload
 from .dropout import GOLDEN, MIXES, SHIFTS
-from .simd import clamp, constant, int_constant, is_float_array, lanes, load, load_first, splat, store, store_first, vec_of
+from .memory import load, load_first, store, store_first
+from .simd import clamp, constant, int_constant, is_float_array, lanes, splat, vec_of
 
 
 class Options(NamedTuple):

@@ -17,9 +17,10 @@ from . import activations, dropout, embedding, gradients, layout, losses, produc
 from .cells import places
 from .compiling import CFunction, entry, jit
 from .helpers import call_part
+from .memory import copy, load, pointer, store
 from .options import mask_row
 from .ragged import end_of, row_of
-from .simd import INT, constant, copy, int_constant, lanes, load, pointer, store
+from .simd import INT, constant, int_constant, lanes
 
 _BYTES = ir.IntType(8).as_pointer()
 _KERNEL = ir.FunctionType(ir.VoidType(), [_BYTES, INT, INT])

@@ -1,7 +1,8 @@
 """Matrix products on the register tile: rows times a panel, rows times a packed matrix, and sums over the batch."""
 
 from .compiling import jit
-from .simd import advance, lanes, pointer, stack_array, store_element
+from .memory import advance, pointer, stack_array, store_element
+from .simd import lanes
 from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, panel_products
 
 

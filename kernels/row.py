@@ -7,17 +7,8 @@ from numba.extending import intrinsic
 
 from .cells import spread_of, type_of
 from .compiling import jit
-from .simd import (
-    INT,
-    element_pointer,
-    fmuladd,
-    int_constant,
-    lanes,
-    load_first,
-    splat_value,
-    store_first,
-    vec_of,
-)
+from .memory import element_pointer, load_first, store_first
+from .simd import INT, fmuladd, int_constant, lanes, splat_value, vec_of
 from .tile import right_vector
 
 

@@ -14,21 +14,11 @@ from numba.extending import intrinsic
 
 from .cells import cell_first, cell_forward, load_slots, places, show, spread_of, store_all, type_of
 from .compiling import entry, jit, overload, source_hash
+from .memory import copy, element_pointer, load_first, pointer, store_first, store_vector
 from .norm import numbers_of_step, row_moments, second_moments, sum_with_second, sums_of_units, unit_moments
 from .options import settled_h_one, settled_states_one
 from .row import add_products, add_row, load_four
-from .simd import (
-    copy,
-    element_pointer,
-    int_constant,
-    is_float_array,
-    lanes,
-    load_first,
-    pointer,
-    store_first,
-    store_vector,
-    vec_of,
-)
+from .simd import int_constant, is_float_array, lanes, vec_of
 
 
 def step(params, state, x, y):

@@ -6,7 +6,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
 from .compiling import entry
-from .simd import array_of, element_pointer
+from .memory import array_of, element_pointer
 from .step import step
 
 

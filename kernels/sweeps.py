@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from .cells import cell_forward, load_slots, load_states, panel, places, store_all
 from .compiling import inlined, jit
+from .memory import constant_row, load, pointer, store
 from .norm import add_second, gradients_before_cell, gradients_of_products, of_second, sums_of_products
 from .options import arrived
 from .products import packed_product, padded_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
-from .simd import constant_row, lanes, load, pointer, store
+from .simd import lanes
 from .team import join, meet
 from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, panel_products
 from .units import backward_units, first_backward_units, first_units, forward_units

@@ -21,7 +21,8 @@ from numba.np.numpy_support import from_dtype
 
 from . import target
 from .compiling import CFunction
-from .simd import INT, SCALARS, Vec, advance, fmuladd, int_constant, load_vector, prefetch, splat_value, store_vector, vec_of
+from .memory import advance, load_vector, prefetch, store_vector
+from .simd import INT, SCALARS, Vec, fmuladd, int_constant, splat_value, vec_of
 
 ROWS = target.TILE.rows
 VECTORS = target.TILE.vectors

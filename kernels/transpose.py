@@ -5,7 +5,8 @@ from numba import types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
-from .simd import INT, SCALARS, element_pointer, int_constant, is_float_array, load_vector, store_vector, vec_of
+from .memory import element_pointer, load_vector, store_vector
+from .simd import INT, SCALARS, int_constant, is_float_array, vec_of
 
 
 @intrinsic

@@ -15,6 +15,7 @@ from .cells import (
     store_all,
 )
 from .compiling import inlined
+from .memory import load, load_first, store_first
 from .options import (
     Before,
     Place,
@@ -29,7 +30,6 @@ from .options import (
     unsettled,
 )
 from .ragged import row_of
-from .simd import load, load_first, store_first
 
 
 @inlined

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compiling import jit, overload
-from .simd import array_at, clamp, constant, lanes, load_first, splat, sqrt, stack_array, store, store_first
+from .memory import array_at, load_first, stack_array, store, store_first
+from .simd import clamp, constant, lanes, splat, sqrt
 
 SUM_LENGTH = 4096  # elements in one partial sum of squares
 

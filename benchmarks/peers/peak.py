@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
-from numlstm.kernels import simd, tile
+from numlstm.kernels import memory, simd, tile
 
 CHAINS = tile.ROWS * tile.VECTORS  # as many as the engine's own tile: they hide the latency and fit the registers
 STEPS = 400_000
@@ -23,7 +23,7 @@ def _chains(typingctx, starts, factor, term, steps):
     def emit(context, builder, sig, args):
         array, factor_value, term_value, end = args
         entry, loop = builder.block, builder.append_basic_block("chains")
-        places = (simd.element_pointer(context, builder, sig.args[0], array, simd.int_constant(i)) for i in range(CHAINS))
+        places = (memory.element_pointer(context, builder, sig.args[0], array, simd.int_constant(i)) for i in range(CHAINS))
         first = [simd.splat_value(builder, builder.load(place), kind) for place in places]
         done = builder.append_basic_block("done")
         builder.branch(loop)
@@ -47,7 +47,7 @@ def _chains(typingctx, starts, factor, term, steps):
 @numba.njit(nogil=True)
 def _spin(starts, operands, out, steps):
     width = simd.lanes(out)
-    simd.store(out, 0, _chains(starts, simd.load(operands, 0), simd.load(operands, width), steps))
+    memory.store(out, 0, _chains(starts, memory.load(operands, 0), memory.load(operands, width), steps))
 
 
 class Peak:

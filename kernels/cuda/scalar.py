@@ -10,7 +10,7 @@ import types
 import numba
 import numpy as np
 from numlstm.kernels import elementary as vector_elementary
-from numlstm.kernels import masks, options, simd
+from numlstm.kernels import masks, memory, options, simd
 
 from . import elementary, own
 from .machine import constant, device, exp, fma, load, sqrt, store, tanh
@@ -21,15 +21,15 @@ _TWINS = {
     simd.clamp: elementary.clamp,
     simd.constant: constant,
     simd.fma: fma,
-    simd.load: load,
-    simd.load_first: device(lambda array, at, count: load(array, at)),
+    memory.load: load,
+    memory.load_first: device(lambda array, at, count: load(array, at)),
     simd.maximum: elementary.maximum,
     simd.minimum: elementary.minimum,
     masks.where: elementary.where,
     vector_elementary.exp: exp,
     simd.splat: device(lambda like, number: number),
     simd.sqrt: sqrt,
-    simd.store: store,
+    memory.store: store,
     vector_elementary.tanh: tanh,
     **{
         getattr(vector_elementary, name): getattr(elementary, name)

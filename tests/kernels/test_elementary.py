@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 import pytest
-from numlstm.kernels import elementary, simd, target
+from numlstm.kernels import elementary, memory, simd, target
 
 FUNCTIONS = {"exp": 0, "sigmoid": 1, "tanh": 2, "log_sigmoid": 3}
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
@@ -14,7 +14,7 @@ ULPS = {"exp": 1.1, "sigmoid": 2.5, "tanh": 2.6, "log_sigmoid": 2.9}
 @numba.njit
 def apply(which, x, y):
     for at in range(0, x.size, simd.lanes(x)):
-        vector = simd.load_first(x, at, x.size - at)
+        vector = memory.load_first(x, at, x.size - at)
         if which == 0:
             vector = elementary.exp(vector)
         elif which == 1:
@@ -23,7 +23,7 @@ def apply(which, x, y):
             vector = elementary.tanh(vector)
         else:
             vector = elementary.log_sigmoid(vector)
-        simd.store_first(y, at, vector, x.size - at)
+        memory.store_first(y, at, vector, x.size - at)
 
 
 def evaluate(name, x):
@@ -121,11 +121,11 @@ def test_a_vector_that_is_not_whole_touches_nothing_else(dtype):
 @numba.njit
 def _operators(a, b, out):
     width = simd.lanes(a)
-    x, y = simd.load(a, 0), simd.load(b, 0)
+    x, y = memory.load(a, 0), memory.load(b, 0)
     two = simd.constant(x, 2)
     results = (x + y, x - y, x * y, x / y, -x, simd.fma(x, y, two))
     for i in range(len(results)):
-        simd.store(out, i * width, results[i])
+        memory.store(out, i * width, results[i])
 
 
 @pytest.mark.parametrize("dtype", WIDER)
