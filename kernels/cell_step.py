@@ -15,9 +15,9 @@ from .cells import cell_first, cell_forward, load_slots, places, show, spread_of
 from .compiling import jit, overload
 from .memory import copy, element_pointer, load_first, pointer, store_first, store_vector
 from .norm import row_moments, second_moments, sum_with_second, sums_of_units, unit_moments
-from .options import settled_h_one, settled_states_one
 from .row import add_products, add_row, load_four
 from .simd import int_constant, lanes, vec_of
+from .zoneout import settled_h_one, settled_states_one
 
 
 @jit

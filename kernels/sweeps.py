@@ -14,13 +14,13 @@ from .cells import cell_forward, load_slots, load_states, panel, places, store_a
 from .compiling import inlined, jit
 from .memory import constant_row, load, pointer, store
 from .norm import add_second, gradients_before_cell, gradients_of_products, of_second, sums_of_products
-from .options import arrived
 from .products import packed_product, padded_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
 from .simd import lanes
 from .team import join, meet
 from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, panel_products
 from .units import backward_units, first_backward_units, first_units, forward_units
+from .zoneout import arrived
 
 # Steps are taken in blocks: what a block leaves behind is read again while it is still in the second-level cache. A block
 # has at least so many rows times steps that the input weights, read once a block, do not slow it down.

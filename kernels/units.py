@@ -16,11 +16,11 @@ from .cells import (
 )
 from .compiling import inlined
 from .memory import load, load_first, store_first
-from .options import (
+from .options import masked, masked_u
+from .ragged import row_of
+from .zoneout import (
     Before,
     Place,
-    masked,
-    masked_u,
     past_cell_h,
     past_cell_states,
     settled_h,
@@ -29,7 +29,6 @@ from .options import (
     to_cell_states,
     unsettled,
 )
-from .ragged import row_of
 
 
 @inlined

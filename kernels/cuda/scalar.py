@@ -10,13 +10,13 @@ import types
 import numba
 import numpy as np
 from numlstm.kernels import elementary as vector_elementary
-from numlstm.kernels import masks, memory, options, simd
+from numlstm.kernels import masks, memory, options, simd, zoneout
 
 from . import elementary, own
 from .machine import constant, device, exp, fma, load, sqrt, store, tanh
 
 _TWINS = {
-    options._random_keeps: elementary.random_keeps,
+    zoneout._random_keeps: elementary.random_keeps,
     options._zero_beyond: elementary.zero_beyond,
     simd.clamp: elementary.clamp,
     simd.constant: constant,
@@ -38,21 +38,13 @@ _TWINS = {
 }
 _CHOOSERS = {
     # Before others that call them.
-    "_mixed_states": options._choose_mixed_states,
-    "_with_h": options._choose_with_h,
+    "_mixed_states": zoneout._choose_mixed_states,
+    "_with_h": zoneout._choose_with_h,
+    **{name: getattr(options, f"_choose_{name}") for name in ("limited", "within", "masked_u")},
     **{
-        name: getattr(options, f"_choose_{name}")
+        name: getattr(zoneout, f"_choose_{name}")
         for name in (
-            *(
-                "limited",
-                "within",
-                "settled_states",
-                "settled_states_one",
-                "settled_h_one",
-                "unsettled",
-                "arrived",
-                "masked_u",
-            ),
+            *("settled_states", "settled_states_one", "settled_h_one", "unsettled", "arrived"),
             *("to_cell_h", "to_cell_states", "past_cell_h", "past_cell_states"),
         )
     },
@@ -86,7 +78,7 @@ def of_type(kind, with_options, stateless=False):
     found = {}
     for name, choose in _CHOOSERS.items():
         arguments = choose.__code__.co_argcount - 1
-        states = options._NO_STATES if stateless else None
+        states = zoneout._NO_STATES if stateless else None
         found[name] = scalar(choose(cell, *[states] * arguments), **found)
     return found
 

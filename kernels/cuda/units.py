@@ -4,9 +4,9 @@ As on the CPU a cell with a second product has two parts. The first one, before 
 states beside h; the cell itself makes the others and h. The adjoints go the other way.
 """
 
-from numlstm.kernels import options as of_options
+from numlstm.kernels import zoneout
 from numlstm.kernels.cells import Cell, own_slots
-from numlstm.kernels.options import Before, Place
+from numlstm.kernels.zoneout import Before, Place
 
 from .layer import reader
 from .machine import device, load, store, store_all
@@ -35,7 +35,7 @@ def _settler(kind: type[Cell], options: bool, first: bool):
         return device(lambda cell, layer, n, t, unit, c_at, before, after, out: (after, out))
     chosen = _chosen(kind, options, first)
     settled_states, masked_u = chosen["settled_states"], chosen["masked_u"]
-    settled_h = scalar(of_options.settled_h, **chosen)
+    settled_h = scalar(zoneout.settled_h, **chosen)
 
     @device
     def settle_u(cell, layer, n, t, unit, c_at, before, after, out):

@@ -10,7 +10,7 @@ import inspect
 import test_operations
 import test_recurrent
 from made import SPECS
-from numlstm.kernels import activations, cells, losses, options, own, updates
+from numlstm.kernels import activations, cells, losses, options, own, updates, zoneout
 from own_cells import OWN
 from support import KERNELS
 
@@ -84,7 +84,7 @@ def exists(simulated, dtype, precision):
 
 
 def test_all_that_options_do_is_there(simulated):
-    chosen = {name for name in vars(options) if name.startswith("_choose_")}
+    chosen = {name for name in vars(options) | vars(zoneout) if name.startswith("_choose_")}
     assert {choose.__name__ for choose in simulated.scalar._CHOOSERS.values()} == chosen
 
 
