@@ -68,8 +68,7 @@ class RecurrentRun(Run):
         self._vector = take((layer.vector_size,), dtype) if layer.spec.layer_norm else None
         kind = backend.kind_of(layer.spec.name)
         sizes = batch, steps, features, layer.units
-        projected = {} if layer.outputs == layer.units else {"outputs": layer.outputs}
-        self._packed = backend.Weights(kind, features, layer.units, dtype, take, **projected)
+        self._packed = backend.Weights(kind, features, layer.units, dtype, take, layer.outputs)
         clip, zoneout = layer.cell_clip, layer.zoneouts
         self._masks = training and layer.recurrent_dropout > 0
         mask = take((batch if self._masks else 0, layer.outputs), dtype)
@@ -83,7 +82,7 @@ class RecurrentRun(Run):
             layer.recompute,
             ragged=ragged,
             options=self._cell.options is not None,
-            **projected,
+            outputs=layer.outputs,
         )
         self._lengths: Array | None = None
         self._given = tuple(take((batch, size), dtype) for size in layer.state_sizes)
