@@ -119,8 +119,8 @@ def test_the_order_of_threads_changes_no_bit_with_weights_in_registers(rng, simu
     assert_same_bits(found[0], found[2])
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_a_graph_of_steps_is_recorded_once_and_gives_the_same_bits(rng, simulated, monkeypatch, name):
+@pytest.mark.parametrize(("name", "launches"), [("lstm", [2, 3]), ("gru", [2, 3]), ("gru before, normed", [8, 9])])
+def test_a_graph_of_steps_is_recorded_once_and_gives_the_same_bits(rng, simulated, monkeypatch, name, launches):
     import simulator
 
     class Thrice(simulated.recurrent.Recurrent):
@@ -144,7 +144,7 @@ def test_a_graph_of_steps_is_recorded_once_and_gives_the_same_bits(rng, simulate
     monkeypatch.setattr(simulator, "recorded", recorded)
     monkeypatch.setattr(simulated.recurrent, "Recurrent", Thrice)
     assert_same_bits(layer.run(simulated, SMALL, "graph"), want)
-    assert list(map(len, recorded)) == [2, 3]  # launches: the steps forward, and back to what was before the first
+    assert list(map(len, recorded)) == launches  # of the steps forward, and back to what was before the first
 
 
 def test_a_graph_is_for_the_arrays_that_it_was_recorded_with(simulated):
