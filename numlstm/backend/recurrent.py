@@ -15,7 +15,7 @@ from numlstm.kernels.team import new_team
 from numlstm.kernels.tile import ROWS, panel_product_address
 
 from . import own
-from .runtime import parts, runtime
+from .runtime import compiled_for, parts, runtime
 from .weights import Kind, Parameters, Weights
 
 _WORTH_A_STEP = 8_000  # multiply-adds of one step for each thread of a team, which meets once a step
@@ -86,6 +86,8 @@ class Recurrent:
         self._steps = _window_steps(steps) if self._recompute else steps
         self._dtype, self._keep, self._take, self.nbytes, self.ragged = dtype, keep, take, 0, ragged
         self._cell: cells.Cell | None = None
+        self._sweep: Any = None  # both compiled for what these passes hand over, always of the same types
+        self._sweep_back: Any = None
         self._product = panel_product_address(np.uint32 if compute_dtype == "bfloat16" else dtype)  # with recurrent weights
         self._deal(_threads.get_num_threads())
         units = layout.padded(hidden, dtype)
@@ -227,17 +229,20 @@ class Recurrent:
         apart = ragged.size or self._kind.seen > 1 or (cell.options is not None and cell.options.mask.size)
         h = self._h if apart else self._none
         work = self._c, self._z, self._u, keep
-        try:
-            parallel.forward(*self._now(), self._product, window, ragged, cell, x, first, h, y, last, *work)
-        except NumbaError as error:
-            self._explain(error)
-            raise
+        arguments = *self._now(), self._product, window, ragged, cell, x, first, h, y, last, *work
+        if self._sweep is None:
+            self._sweep = self._compiled(parallel.forward, arguments)
+        self._sweep(*arguments)
 
-    def _explain(self, error: NumbaError) -> None:
-        """Say in a word why a user's own cell does not compile, if it is one."""
-        complaint = own.complaint(self._kind.cell.__name__, error)
-        if complaint is not None:
-            raise TypeError(complaint) from error
+    def _compiled(self, kernel: Any, arguments: tuple[Any, ...]) -> Any:
+        """Return an entry point for these arguments; TypeError in a word if a user's own cell does not compile."""
+        try:
+            return compiled_for(kernel, *arguments)
+        except NumbaError as error:
+            complaint = own.complaint(self._kind.cell.__name__, error)
+            if complaint is not None:
+                raise TypeError(complaint) from error
+            raise
 
     def kept(self) -> dict[str, Array]:
         """Return what the last forward pass with `keep` left of all steps: gates, then states by name, (N, T, H) each.
@@ -314,11 +319,10 @@ class Recurrent:
                 self._forward(k, cell, x, self._states[k], None, self._no_states[1], True)
             late, early = after if k == len(self._windows) - 1 else carried, before if k == 0 else carried
             steps, memory = (window, self._ragged[k]), (self._work, self._c, self._z)
-            try:
-                parallel.backward(*self._now(), *steps, cell, *weighed, dy, late, early, *memory, dx)
-            except NumbaError as error:
-                self._explain(error)
-                raise
+            arguments = *self._now(), *steps, cell, *weighed, dy, late, early, *memory, dx
+            if self._sweep_back is None:
+                self._sweep_back = self._compiled(parallel.backward, arguments)
+            self._sweep_back(*arguments)
             if x.shape[0] and self._longest:
                 mask = none if cell.options is None else cell.options.mask
                 flat = kind.rows, self._z, x, y, h, self._c, mask, packed.panels, copies

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 
 from numlstm._validate import Array
@@ -12,6 +11,7 @@ from numlstm.kernels import chain, layout, norm
 from numlstm.kernels.stream import stream
 
 from .feedforward import Dense
+from .runtime import compiled_for
 from .weights import Parameters, Weights, kind_of, options_of
 
 
@@ -55,14 +55,8 @@ def embedding_step(table: Array, first: int) -> Any:
 
 
 def batch_step(params: Any, states: Any, x: Array, y: Array) -> Any:
-    """Return kernels.stream.stream compiled for arguments of these types.
-
-    That is the function behind Numba's dispatcher, which would look at the type of each array, for 8 microseconds in all.
-    Nothing is checked any more.
-    """
-    signature = tuple(numba.typeof(argument) for argument in (params, states, x, y))
-    stream.compile(signature)
-    return stream.overloads[signature].entry_point
+    """Return kernels.stream.stream compiled for arguments of these types: it takes no others (runtime.compiled_for)."""
+    return compiled_for(stream, params, states, x, y)
 
 
 def chain_step(layers: Iterable[Any]) -> Any:

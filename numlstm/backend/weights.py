@@ -11,7 +11,7 @@ from numlstm._workspace import Take
 from numlstm.kernels import cells, gradients, layout, options, parallel, target
 
 from . import own
-from .runtime import parts, runtime
+from .runtime import compiled_for, parts, runtime
 
 
 class Kind(NamedTuple):
@@ -127,6 +127,7 @@ class Weights:
         if kind.cell.second_product:
             self.cell = self.cell._replace(second=self._memory(layout.row_panels_shape(outputs, hidden, dtype)))
         self.copies: Array | None = None
+        self._pack: Any = None
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Array:
         array = self._take(shape, dtype or self._dtype)
@@ -142,7 +143,10 @@ class Weights:
             assert second is not None
             parallel.pack_dense(run, second, second[0, :0], cell.second, second[0, :0])
             weights = W_ih, W_hh, b, p
-        parallel.pack_cell(run, *weights, kind.rows, kind.orders, kind.spread, *cell[:4])
+        arguments = run, *weights, kind.rows, kind.orders, kind.spread, *cell[:4]
+        if self._pack is None:
+            self._pack = compiled_for(parallel.pack_cell, *arguments)
+        self._pack(*arguments)
 
     def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
         """Take the memory of backward passes, if it is not there.
