@@ -49,8 +49,8 @@ if hasattr(os, "register_at_fork"):
 def compiled_for(kernel: Any, *arguments: Any) -> Any:
     """Return an entry point compiled for arguments of these types, which takes no others.
 
-    That is the function behind Numba's dispatcher, which would look at the types of arguments at every call: half the time of
-    one with namedtuples. Nothing is checked any more.
+    That is the function behind Numba's dispatcher, which would look at the types of arguments at every call: half the time
+    of one with namedtuples. Nothing is checked any more.
     """
     signature = tuple(numba.typeof(argument) for argument in arguments)
     kernel.compile(signature)
