@@ -197,7 +197,7 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
         specialisations.append(Specialisation(self._py_func.__name__.strip("_"), _told_apart(sig), seconds, source))
 
 
-_COLLECT_AFTER = 50_000  # new objects, of which Numba makes millions, most of them to stay
+_COLLECT_AFTER = 200_000  # new objects, of which Numba makes millions, most of them to stay
 
 
 @contextlib.contextmanager

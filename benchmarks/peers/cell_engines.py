@@ -20,6 +20,7 @@ CELLS: dict[str, Spec] = {
     **VARIANTS,
     "lstm, hard_sigmoid": CellSpec(recurrent_activation="hard_sigmoid"),
     "lstm, relu": CellSpec(input_activation="relu", output_activation="relu"),
+    "lstm, projected": CellSpec(projected=True),  # to half as many
     "gru": GRUSpec(),
     "gru, hard_sigmoid": GRUSpec(recurrent_activation="hard_sigmoid"),
     "gru, reset before": GRUSpec(reset_after=False),
@@ -37,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # of the vanilla LSTM
     "lstm, zoneout": {"zoneout": (0.05, 0.5), "seed": SEED},
 }
 CELLS |= dict.fromkeys(OPTIONS, CellSpec())
-IN_TORCH = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "rnn, relu": "RNN"}
+IN_TORCH = {"lstm": "LSTM", "lstm, projected": "LSTM", "gru": "GRU", "rnn": "RNN", "rnn, relu": "RNN"}
 
 
 # --- the problem ---
@@ -62,16 +63,21 @@ class CellProblem(NamedTuple):
         return CELLS[self.cell]
 
 
+def outputs_of(spec: Spec, hidden: int) -> int:
+    """Return how many outputs a layer of so many units has."""
+    return hidden // 2 if "W_p" in spec.weights else hidden
+
+
 def cell_problem(shape: Shape, cell: str) -> CellProblem:
     """Return the same data in every process."""
     rng = np.random.default_rng(SEED)
     N, T, I, H = shape  # noqa: E741
-    bound, columns = 1 / np.sqrt(H), {"W_ih": (I,), "W_hh": (H,), "R": (3 * H,)}
-    x, dy = (rng.standard_normal((N, T, size)).astype(np.float32) for size in (I, H))
-    weights = {
-        name: rng.uniform(-bound, bound, (blocks * H, *columns.get(name, ()))).astype(np.float32)
-        for name, (blocks, _) in CELLS[cell].weights.items()
-    }
+    P = outputs_of(CELLS[cell], H)
+    bound, columns = 1 / np.sqrt(H), {"W_ih": (I,), "W_hh": (P,), "R": (3 * H,)}
+    x, dy = (rng.standard_normal((N, T, size)).astype(np.float32) for size in (I, P))
+    shapes = {name: (blocks * H, *columns.get(name, ())) for name, (blocks, _) in CELLS[cell].weights.items()}
+    shapes |= {"W_p": (P, H)} if "W_p" in shapes else {}
+    weights = {name: rng.uniform(-bound, bound, size).astype(np.float32) for name, size in shapes.items()}
     options = OPTIONS.get(cell, {})
     rate, keeps = options.get("rate"), None
     mask = None if rate is None else ((rng.random((N, H)) >= rate) / (1 - rate)).astype(np.float32)
@@ -179,14 +185,17 @@ class Layer(_Torch):
     """torch.nn's own layer."""
 
     def _call(self, given: CellProblem, leaves: dict[str, Any]) -> Callable[[], Any]:
-        torch, hidden = self._torch, given.dy.shape[2]
-        more = {"nonlinearity": given.spec.activation} if given.cell.startswith("rnn") else {}
+        torch, hidden, W_p = self._torch, given.dy.shape[2], given.weights.get("W_p")
+        more: dict[str, Any] = {"nonlinearity": given.spec.activation} if given.cell.startswith("rnn") else {}
+        if W_p is not None:
+            more, hidden = {"proj_size": hidden}, W_p.shape[1]
         layer = getattr(torch.nn, IN_TORCH[given.cell])(given.x.shape[2], hidden, batch_first=True, **more)
         second = np.zeros_like(given.weights["b"])
         if "b_hn" in given.weights:
             second[-hidden:] = given.weights["b_hn"]
         values = [*(given.weights[name] for name in ("W_ih", "W_hh", "b")), second]
-        for name, value in zip(_NAMES, values, strict=True):
+        values += [] if W_p is None else [W_p]
+        for name, value in zip(_NAMES, values, strict=False):
             parameter = torch.nn.Parameter(torch.from_numpy(value), requires_grad=torch.is_grad_enabled())
             setattr(layer, name, parameter)
             leaves[name] = parameter
@@ -198,10 +207,12 @@ class Layer(_Torch):
         found = {name: leaves[own].grad.numpy() for name, own in names.items()}
         if "b_hn" in given.weights:
             found["b_hn"] = leaves[_NAMES[3]].grad.numpy()[-given.dy.shape[2] :]
+        if "W_p" in given.weights:
+            found["W_p"] = leaves[_NAMES[4]].grad.numpy()
         return found
 
 
-_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_hr_l0")
 
 
 ENGINES = {"numlstm cells": Numlstm, "torch loop": Loop, "torch.nn": Layer}

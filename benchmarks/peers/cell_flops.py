@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from cell_engines import CELLS
+from cell_engines import CELLS, outputs_of
 from problem import Shape
 
 from numlstm.cells import GRUSpec, RNNSpec, SLSTMSpec, Spec, gates
@@ -37,7 +37,9 @@ def flops(cell: str, shape: Shape) -> Flops:
 
 
 def _flops(spec: Spec, shape: Shape) -> Flops:
-    products = 2 * (spec.weights["W_ih"][0] * shape.I + spec.weights["W_hh"][0] * shape.H)
+    outputs = outputs_of(spec, shape.H)
+    products = 2 * (spec.weights["W_ih"][0] * shape.I + spec.weights["W_hh"][0] * outputs)
+    products += 2 * outputs if "W_p" in spec.weights else 0
     products += 2 * spec.weights["R"][0] ** 2 * shape.H if "R" in spec.weights else 0
     if spec == CELLS["mgu"]:
         return Flops(products, VALUE["sigmoid"] + VALUE["tanh"] + 6, 13)

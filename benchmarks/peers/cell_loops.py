@@ -14,8 +14,10 @@ def _product(torch, x, W, gain):
     return x @ W.T if gain is None else torch.nn.functional.layer_norm(x @ W.T, W.shape[:1], gain)
 
 
-def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, gain_ih=None, gain_hh=None, clip=None, mask=None, keeps=None):
-    names, hidden = gates(spec), W_hh.shape[1]
+def _lstm(
+    torch, spec, x, W_ih, W_hh, b, p=None, R=None, gain_ih=None, gain_hh=None, W_p=None, clip=None, mask=None, keeps=None
+):
+    names, hidden = gates(spec), W_hh.shape[1] if W_p is None else W_p.shape[1]
     gate, squash, out = (
         _activation(torch, name) for name in (spec.recurrent_activation, spec.input_activation, spec.output_activation)
     )
@@ -27,7 +29,8 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, gain_ih=None, gain_hh=N
         beside = torch.cat([R[: 2 * hidden], torch.zeros(hidden, 3 * hidden), R[2 * hidden :]])
         W_hh = torch.cat([W_hh, beside], 1)
     projected, U = _product(torch, x, W_ih, gain_ih) + b, W_hh.T
-    h = c = torch.zeros(x.shape[0], hidden)
+    c = torch.zeros(x.shape[0], hidden)
+    h = c if W_p is None else torch.zeros(x.shape[0], len(W_p))
     others = [] if R is None else [h, h, h]
     ys = []
 
@@ -62,6 +65,8 @@ def _lstm(torch, spec, x, W_ih, W_hh, b, p=None, R=None, gain_ih=None, gain_hh=N
         if "o" in z:
             o = value("o", z, c)
             h = o * h
+        if W_p is not None:
+            h = h @ W_p.T
         if R is not None:
             others = [i, f, o]
         if keeps is not None:
