@@ -2,6 +2,7 @@
 
     python benchmarks/peers/ragged.py                        # N = 32, I = 64, H = 128, T = 100, 1000, 4000
     python benchmarks/peers/ragged.py --steps 1000 --rounds 7 --quantities forward
+    python benchmarks/peers/ragged.py --steps 4000 --engines     # without PyTorch, which takes minutes there by lengths
 
 Lengths are spread evenly over 1..T. By lengths, numlstm takes lengths=, and PyTorch a PackedSequence, packed and padded
 again within the time that counts. Each engine lives in a process of its own; results are checked against the textbook in
@@ -77,7 +78,7 @@ def _ratios(other: dict[str, Any], own: dict[str, Any]) -> str:
 def run(chosen: argparse.Namespace) -> int:
     """Measure what was chosen and report it; return the exit status."""
     facts, peak = report.machine_facts(chosen.threads), Worker("peak", chosen.threads)
-    workers = [Worker(name, chosen.threads) for name in cpu.TRAINING]
+    workers = [Worker(name, chosen.threads) for name in ("numlstm", *chosen.engines)]
     failures, rows, best_peak = [], [], 0.0
     try:
         for worker in [worker for worker in workers if worker.absent]:
@@ -112,6 +113,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--steps", type=cpu.positive, nargs="+", default=[100, 1000, 4000], metavar="T")
     parser.add_argument("--sizes", type=cpu.positive, nargs=3, default=[32, 64, 128], metavar=("N", "I", "H"))
     parser.add_argument("--quantities", nargs="+", choices=report.QUANTITIES, default=list(report.QUANTITIES))
+    others = [name for name in cpu.TRAINING if name != "numlstm"]
+    parser.add_argument("--engines", nargs="*", choices=others, default=others, help="beside numlstm (%(default)s)")
     parser.add_argument("--rounds", type=cpu.positive, default=5, help="timed runs of each (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.1, help="of a run (%(default)s)")
     return parser.parse_args()
