@@ -30,7 +30,7 @@ def choose(device: Any) -> str:
         If "cuda" is asked for and cannot be used: the message says whether the GPU, its driver, numba-cuda or CUDA's runtime
         is missing, and what to install.
     """
-    if _validate.choice("device", device, DEVICES) == "cpu":
+    if _validate.choice("device", device, DEVICES, gpu="cuda") == "cpu":
         return "cpu"
     from .backend.cuda.availability import missing
 

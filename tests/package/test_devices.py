@@ -72,7 +72,7 @@ def test_a_hidden_gpu_is_said_to_be(machine, monkeypatch):
 
 
 def test_devices_have_three_names():
-    with pytest.raises(ValueError, match="device must be one of 'cpu', 'cuda', 'auto', not 'gpu'"):
+    with pytest.raises(ValueError, match="device must be one of 'cpu', 'cuda', 'auto', not 'gpu': did you mean 'cuda'"):
         devices.choose("gpu")
 
 
