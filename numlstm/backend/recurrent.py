@@ -231,13 +231,13 @@ class Recurrent:
         work = self._c, self._z, self._u, keep
         arguments = *self._now(), self._product, window, ragged, cell, x, first, h, y, last, *work
         if self._sweep is None:
-            self._sweep = self._compiled(parallel.forward, arguments)
+            self._sweep = self._compiled(parallel.forward, cell, arguments)
         self._sweep(*arguments)
 
-    def _compiled(self, kernel: Any, arguments: tuple[Any, ...]) -> Any:
+    def _compiled(self, kernel: Any, cell: cells.Cell, arguments: tuple[Any, ...]) -> Any:
         """Return an entry point for these arguments; TypeError in a word if a user's own cell does not compile."""
         try:
-            return compiled_for(kernel, *arguments)
+            return compiled_for(kernel, (type(cell), self._dtype, cell.h.dtype, cell.options is None), *arguments)
         except NumbaError as error:
             complaint = own.complaint(self._kind.cell.__name__, error)
             if complaint is not None:
@@ -321,7 +321,7 @@ class Recurrent:
             steps, memory = (window, self._ragged[k]), (self._work, self._c, self._z)
             arguments = *self._now(), *steps, cell, *weighed, dy, late, early, *memory, dx
             if self._sweep_back is None:
-                self._sweep_back = self._compiled(parallel.backward, arguments)
+                self._sweep_back = self._compiled(parallel.backward, cell, arguments)
             self._sweep_back(*arguments)
             if x.shape[0] and self._longest:
                 mask = none if cell.options is None else cell.options.mask

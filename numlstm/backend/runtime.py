@@ -46,15 +46,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=runtime.cache_clear)  # there the layer may harm
 
 
-def compiled_for(kernel: Any, *arguments: Any) -> Any:
+_compiled: dict[Any, Any] = {}
+
+
+def compiled_for(kernel: Any, kinds: tuple[Any, ...], *arguments: Any) -> Any:
     """Return an entry point compiled for arguments of these types, which takes no others.
 
     That is the function behind Numba's dispatcher, which would look at the types of arguments at every call: half the time
     of one with namedtuples. Nothing is checked any more.
+
+    kinds : what tells the types of this kernel's arguments, so that these are looked at once for all that are alike
     """
-    signature = tuple(numba.typeof(argument) for argument in arguments)
-    kernel.compile(signature)
-    return kernel.overloads[signature].entry_point
+    key = kernel, kinds
+    if key not in _compiled:
+        signature = tuple(numba.typeof(argument) for argument in arguments)
+        kernel.compile(signature)
+        _compiled[key] = kernel.overloads[signature].entry_point
+    return _compiled[key]
 
 
 def elementwise(most: int, elements: int, dtype: np.dtype[Any]) -> Array:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numba
 import numpy as np
 
 from numlstm._validate import Array
@@ -56,7 +57,8 @@ def embedding_step(table: Array, first: int) -> Any:
 
 def batch_step(params: Any, states: Any, x: Array, y: Array) -> Any:
     """Return kernels.stream.stream compiled for arguments of these types: it takes no others (runtime.compiled_for)."""
-    return compiled_for(stream, params, states, x, y)
+    types = tuple(numba.typeof(argument) for argument in (params, states, x, y))
+    return compiled_for(stream, types, params, states, x, y)
 
 
 def chain_step(layers: Iterable[Any]) -> Any:

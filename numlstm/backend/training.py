@@ -93,7 +93,8 @@ class Updates:
         run = elementwise(self._vectors, self.gradient.size, self.gradient.dtype)
         arguments = run, rule, self._table, self.gradient, self._slots, self._factors, bound or 0.0
         if self._moved_by is not type(rule):
-            self._moved_by, self._move = type(rule), compiled_for(parallel.update, *arguments)
+            self._moved_by, kinds = type(rule), (type(rule), self.gradient.dtype)
+            self._move = compiled_for(parallel.update, kinds, *arguments)
         self._move(*arguments)
 
 

@@ -145,7 +145,7 @@ class Weights:
             weights = W_ih, W_hh, b, p
         arguments = run, *weights, kind.rows, kind.orders, kind.spread, *cell[:4]
         if self._pack is None:
-            self._pack = compiled_for(parallel.pack_cell, *arguments)
+            self._pack = compiled_for(parallel.pack_cell, (self._dtype,), *arguments)
         self._pack(*arguments)
 
     def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
