@@ -184,7 +184,7 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        source = "compiled"
+        source = "compiled" if self._enabled else "not kept"
         try:
             super().save_overload(sig, data)
         except Exception:  # a full or read-only disk, or an index file that cannot be read back
@@ -197,7 +197,7 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
         specialisations.append(Specialisation(self._py_func.__name__.strip("_"), _told_apart(sig), seconds, source))
 
 
-_COLLECT_AFTER = 200_000  # new objects, of which Numba makes millions, most of them to stay
+_COLLECT_AFTER = 50_000  # new objects, of which Numba makes millions, most of them to stay
 
 
 @contextlib.contextmanager

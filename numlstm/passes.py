@@ -177,7 +177,7 @@ class RecurrentRun(Run):
         b, p = gradients.get("b", self._db), gradients.get("p", self._weights[3])
         if self._vectors:
             b = self._db
-            for name, vector in self._vectors.items():
+            for name, vector in self._vectors.items() if add else ():
                 self._backend.copy(gradients[name], vector)
         sums: tuple[Array, ...] = gradients["W_ih"], recurrent, b, p
         if "W_p" in gradients:

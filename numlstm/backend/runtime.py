@@ -50,10 +50,11 @@ _compiled: dict[Any, Any] = {}
 
 
 def compiled_for(kernel: Any, kinds: tuple[Any, ...], *arguments: Any) -> Any:
-    """Return an entry point compiled for arguments of these types, which takes no others.
+    """Return an entry point compiled for arguments of these types.
 
     That is the function behind Numba's dispatcher, which would look at the types of arguments at every call: half the time
-    of one with namedtuples. Nothing is checked any more.
+    of one with namedtuples. Whoever calls it sees to it that they stay the same, each array's dtype and C order too: nothing
+    is checked any more, and other numbers would be misread.
 
     kinds : what tells the types of this kernel's arguments, so that these are looked at once for all that are alike
     """

@@ -56,7 +56,7 @@ def embedding_step(table: Array, first: int) -> Any:
 
 
 def batch_step(params: Any, states: Any, x: Array, y: Array) -> Any:
-    """Return kernels.stream.stream compiled for arguments of these types: it takes no others (runtime.compiled_for)."""
+    """Return kernels.stream.stream compiled for arguments of these types (runtime.compiled_for)."""
     types = tuple(numba.typeof(argument) for argument in (params, states, x, y))
     return compiled_for(stream, types, params, states, x, y)
 

@@ -10,7 +10,7 @@ from numlstm._validate import Array
 from numlstm._workspace import aligned_empty
 from numlstm.kernels import losses, parallel, target, updates
 
-from .runtime import compiled_for, elementwise
+from .runtime import elementwise
 
 LOSSES = losses
 RULES = updates
@@ -59,7 +59,6 @@ class Updates:
         self._slots = kept.reshape(slots, bounds[-1])
         self._table = np.array([(p.ctypes.data, p.size) for p in self._parameters], np.int64).reshape(-1, 2)
         self._factors = np.empty(len(parts))
-        self._moved_by: type | None = None
         self._vectors = -(-bounds[-1] // target.lanes(dtype))
 
     def kept(self) -> list[Array]:
@@ -91,11 +90,7 @@ class Updates:
             for k, gradient in enumerate(self.gradients):
                 self._factors[k] *= shrink(norm(gradient) * scale, each_limit)
         run = elementwise(self._vectors, self.gradient.size, self.gradient.dtype)
-        arguments = run, rule, self._table, self.gradient, self._slots, self._factors, bound or 0.0
-        if self._moved_by is not type(rule):
-            self._moved_by, kinds = type(rule), (type(rule), self.gradient.dtype)
-            self._move = compiled_for(parallel.update, kinds, *arguments)
-        self._move(*arguments)
+        parallel.update(run, rule, self._table, self.gradient, self._slots, self._factors, bound or 0.0)
 
 
 def shrink(norm: float, limit: float) -> float:

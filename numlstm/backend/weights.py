@@ -11,7 +11,7 @@ from numlstm._workspace import Take
 from numlstm.kernels import cells, gradients, layout, options, parallel, target
 
 from . import own
-from .runtime import compiled_for, parts, runtime
+from .runtime import parts, runtime
 
 
 class Kind(NamedTuple):
@@ -127,7 +127,6 @@ class Weights:
         if kind.cell.second_product:
             self.cell = self.cell._replace(second=self._memory(layout.row_panels_shape(outputs, hidden, dtype)))
         self.copies: Array | None = None
-        self._pack: Any = None
 
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Array:
         array = self._take(shape, dtype or self._dtype)
@@ -137,16 +136,15 @@ class Weights:
     def load(self, weights: Parameters) -> None:
         """Bring the weights into the layout of the forward sweep."""
         kind, cell = self._kind, self.cell
+        if weights[0].dtype != self._dtype or weights[1].dtype != self._dtype:
+            raise TypeError(f"weights must be {self._dtype}, not {weights[0].dtype} and {weights[1].dtype}")
         run = runtime(self._dtype, parts(cell.x.shape[0], 4 * (weights[0].size + weights[1].size)))
         if cell.second is not None:
             W_ih, W_hh, b, p, second = kind.parted(weights)
             assert second is not None
             parallel.pack_dense(run, second, second[0, :0], cell.second, second[0, :0])
             weights = W_ih, W_hh, b, p
-        arguments = run, *weights, kind.rows, kind.orders, kind.spread, *cell[:4]
-        if self._pack is None:
-            self._pack = compiled_for(parallel.pack_cell, (self._dtype,), *arguments)
-        self._pack(*arguments)
+        parallel.pack_cell(run, *weights, kind.rows, kind.orders, kind.spread, *cell[:4])
 
     def prepare_backward(self, parts: int, inputs_gradient: bool) -> None:
         """Take the memory of backward passes, if it is not there.

@@ -73,9 +73,9 @@ def rnn_backward(tape: Tape | None, dy: Array | None, dstates: Sequence[Array | 
     ----------
     tape : Tape
         From ``rnn(..., tape=True)``; it is consumed.
-    dy : (N, T, H) or None
+    dy : (N, T, H) or None; of a projected cell (N, T, P)
         Gradient of the loss with respect to y; None for zero.
-    dstates : tuple of (N, H) or None, optional
+    dstates : tuple of (N, H) or None, optional; of a projected cell the first is (N, P)
         Gradients with respect to the states after the last step, beyond what reaches h through y.
 
     Returns

@@ -151,7 +151,7 @@ def rnn(
         A projected cell's W_hh is (G H, P), and W_p (P, H) stands behind the others; y and h are (.., P) then. A
         `numlstm.Cell`: as its ``weights`` says, b_h last. With layer normalisation gain_ih and gain_hh follow, one number
         for each row of W_ih and of W_hh.
-    states : (h, c), (h,), (h, c, n, m) or (h, c, i, f, o), (N, H) each, optional
+    states : (h, c), (h,), (h, c, n, m) or (h, c, i, f, o), (N, H) each, h of a projected cell (N, P), optional
         Before the first step; zeros if left out, or for None among them.
     cell : str, `numlstm.CellSpec`, `numlstm.GRUSpec`, `numlstm.RNNSpec`, `numlstm.SLSTMSpec` or `numlstm.Cell`
         A name of `numlstm.cells.VARIANTS`, "gru", "rnn" or "slstm", or one that was registered; a cell by its parts; or one

@@ -35,7 +35,7 @@ class RNN(Recurrent):
         bias_initializer: str | Initializer = "zeros",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
-        zoneout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,

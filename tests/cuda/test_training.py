@@ -2,6 +2,7 @@
 
 import numpy as np
 from numlstm.kernels import losses
+from numlstm.kernels.cells import cell_type
 
 from numlstm import LSTM, Dense, Embedding, Sequential, Trainer
 from numlstm.cells import CellSpec
@@ -92,7 +93,7 @@ class Step:
 
         dx, dc = self.empty(BATCH, STEPS, WIDTH), self.zeros(BATCH, 1, UNITS)
         inner = parts.Gradients(self.zeros(BATCH, STEPS, UNITS), dh.reshape(BATCH, UNITS), dc, dx)
-        work = self.empty(parts.chunks(BATCH), 4, UNITS, WIDTH + 1 + UNITS)
+        work = self.empty(*parts.sums_shapes(cell_type(CellSpec().name), BATCH, WIDTH + UNITS, UNITS, UNITS)[0])
         outer = parts.WeightGradients(*d_lstm[:2], d_lstm[2].reshape(4, UNITS), self.zeros(0), work)
         self.lstm.backward(cell, layer, inner, outer, False)
         d_table[:] = 0

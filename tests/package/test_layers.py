@@ -267,6 +267,18 @@ def test_set_weights_refuses_and_leaves_all_as_it_was():
 # --- states ---
 
 
+def test_weights_put_in_the_place_of_others_are_not_misread():
+    """Compiled sweeps that know the old ones' type are what a pass has."""
+    x = np.ones((2, 3, 4), np.float32)
+    model = numlstm.Sequential([LSTM(5, seed=0)])
+    model.compile("sgd", "mse")
+    model.fit(x, np.ones((2, 5)), verbose=0)
+    for other in (np.ones((20, 4), np.int32), np.ones((20, 4)), np.ones((20, 4), np.dtype("f4").newbyteorder())):
+        model.layers[0].parameters["W_ih"] = other
+        with pytest.raises(TypeError, match="weights must be float32"):
+            model.predict(x)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_states_given_and_returned_carry_a_sequence(rng, dtype):
     x = rng.standard_normal((3, 9, 4)).astype(dtype)

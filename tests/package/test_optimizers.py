@@ -123,6 +123,17 @@ def test_a_nan_moves_its_own_parameter_alone():
         assert np.isnan(p[3]) and (np.delete(p, 3) == 1).all()
 
 
+def test_whole_numbers_in_one_optimizer_leave_those_of_others_as_they_are():
+    """Of the same kernel, one after the other: a whole number is another type to a compiler."""
+    gradients = np.full((2, 20), 4.0)
+    whole, usual = Adam(0.1), Adam(0.1)
+    whole.beta_1 = 0
+    found = _moved(whole, np.ones(20), gradients, bound=1)
+    np.testing.assert_allclose(found, _adam(np.ones(20), np.ones((2, 20)), 0.1, 0, 0.999, 1e-7), rtol=1e-12)
+    found = _moved(usual, np.ones(20), gradients, bound=0.5)
+    np.testing.assert_allclose(found, _adam(np.ones(20), np.full((2, 20), 0.5), 0.1, 0.9, 0.999, 1e-7), rtol=1e-12)
+
+
 # --- schedules ---
 
 
