@@ -20,16 +20,24 @@ from .transpose import transpose_square
 CHUNK = 768  # rows of dW' in one task at the most
 SUMMED = 128  # (row, step) pairs in one stretch of the sum
 GROUP = 16  # steps of a row that are read one after the other: with 8 it is slower. Windows begin at multiples of it
-TOGETHER = 6  # tasks taken through a stretch together
+TOGETHER = 5 << 16  # elements of sums of the tasks that go through a stretch together: they stay in the second-level cache
 PANEL_COPY = SUMMED * VECTORS  # vectors
-FEWEST_TASKS = 24  # enough to deal out evenly, unless that leaves a chunk with less than
-FEWEST_ROWS = 24
+FEWEST_ROWS = 24  # of a chunk that there is only to deal tasks out evenly
 
 
 @jit
-def chunk_count(rows, panels):
-    """Return into how many chunks the rows of dW' fall; there are as many tasks in each as panels."""
-    return max(-(-rows // CHUNK), min(-(-rows // FEWEST_ROWS), -(-FEWEST_TASKS // panels)))
+def most_chunks(rows):
+    """Return into how many chunks the rows of dW' may fall; there are as many tasks in each as panels."""
+    return max(-(-rows // CHUNK), rows // FEWEST_ROWS)
+
+
+@jit
+def chunk_count(rows, panels, parts):
+    """Return into how many chunks the rows of dW' fall: as few as can be dealt out evenly, for each reads all of dz."""
+    count, most = -(-rows // CHUNK), most_chunks(rows)
+    while count < most and -(-panels * count // parts) * parts * 16 > panels * count * 17:
+        count += 1
+    return count
 
 
 @jit
@@ -64,13 +72,13 @@ def gradient_tasks(
     """
     total = x.shape[2] + dW_hh.shape[1] + 1
     panels = sums.shape[0]
-    chunks = chunk_count(total, panels)
+    chunks = chunk_count(total, panels, parts)
     part = -(-start * parts // (panels * chunks))  # which begins at total * part // parts: another for each that has tasks
     task = start
     while task < stop:
         chunk, panel = task // panels, task % panels
-        together = min(TOGETHER, stop - task, panels - panel)
         r0, r1 = total * chunk // chunks, total * (chunk + 1) // chunks
+        together = min(max(1, TOGETHER // ((r1 - r0) * sums.shape[2])), stop - task, panels - panel)
         pair = _first(window)
         for first in range(0, window.pairs, SUMMED):
             count = min(window.pairs - first, SUMMED)

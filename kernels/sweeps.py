@@ -25,7 +25,7 @@ from .zoneout import arrived
 # Steps are taken in blocks: what a block leaves behind is read again while it is still in the second-level cache. A block
 # has at least so many rows times steps that the input weights, read once a block, do not slow it down.
 BLOCK_ELEMENTS = 1 << 16
-BLOCK_ROWS = 64
+BLOCK_ROWS = 128
 
 
 class Window(NamedTuple):

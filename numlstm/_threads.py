@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import sys
 from collections.abc import Iterator
 
@@ -82,6 +83,8 @@ def layer_may_harm() -> bool:
 
 
 _SPINS = "GOMP_SPINCOUNT"
+_PAUSES = platform.machine().lower() in {"x86_64", "amd64"}  # elsewhere a turn of the waiting loop takes a nanosecond or two
+_ABOUT_30_MICROSECONDS = "3000" if _PAUSES else "20000"
 _layer_loaded = False
 
 
@@ -96,7 +99,7 @@ def _short_spins() -> Iterator[None]:
     if _layer_loaded or {"OMP_WAIT_POLICY", _SPINS} & os.environ.keys():
         yield
     else:
-        os.environ[_SPINS] = "1000"
+        os.environ[_SPINS] = _ABOUT_30_MICROSECONDS
         try:
             yield
         finally:

@@ -41,7 +41,7 @@ class Dense:
             self._dz_of_steps = self._dz.reshape(rows, 1, 1, self._dz.shape[1])
             self._sums = take((panels[0], inputs + 1, 4 * width), dtype)
             self._copies = take((_threads.get_num_threads(), gradients.SUMMED, gradients.CHUNK), dtype)
-            self._tasks = panels[0] * gradients.chunk_count.py_func(inputs + 1, panels[0])
+            self._tasks = panels[0] * gradients.most_chunks.py_func(inputs + 1)
             self._no_state = np.empty((rows, 1, 0), dtype), np.empty((rows, 0), dtype)
             self._no_other_states = np.empty((rows, 1, 0, 0), dtype)
             self._one_step = np.array((0, 1, 0, 1, rows, 0))

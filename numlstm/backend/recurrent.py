@@ -164,7 +164,7 @@ class Recurrent:
         self._members = self._parts if by_units else 1
         self._packing = parts(-(-max(inputs, hidden) // (4 * width)), 4 * weights)
         self._panels = parts(-(-hidden // (width * kind.spread)), batch * steps * weights)
-        self.summing = parts(panels * gradients.chunk_count.py_func(rows, panels), batch * steps * weights)
+        self.summing = parts(panels * gradients.most_chunks.py_func(rows), batch * steps * weights)
 
     def _now(self) -> tuple[Array, Array]:
         """Return the runtime of a sweep and the team, for the threads that there are now."""
