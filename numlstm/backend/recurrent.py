@@ -101,7 +101,7 @@ class Recurrent:
         zeros_of_h = self._zeros.reshape(-1)[: max(1, batch) * outputs].reshape(-1, outputs)
         self._no_states = (zeros_of_h, *(self._zeros,) * states), (self._none,) * (1 + states)
         width = outputs + (kind.seen - 1) * hidden
-        self._h = self._memory((2 * batch if ragged or options or kind.seen > 1 else 0, width), dtype)
+        self._h = self._memory((2 * batch if batch > 1 or ragged or options or kind.seen > 1 else 0, width), dtype)
         self._norm = self._norm_work(units, at_once) if kind.normalised else None
         self._cut(steps)
         if self._recompute:
@@ -225,11 +225,12 @@ class Recurrent:
     ) -> None:
         """Run through window `k`, with y of it alone for None."""
         window, y = (self._windows_alone[k], self._y) if y is None else (self._windows[k], y)
-        ragged = self._ragged[k]
+        ragged, now = self._ragged[k], self._now()
         apart = ragged.size or self._kind.seen > 1 or (cell.options is not None and cell.options.mask.size)
-        h = self._h if apart else self._none
+        dense = self._members > 1 and len(x) > 1  # h of all rows side by side, for each member reads them all
+        h = self._h if apart or dense else self._none
         work = self._c, self._z, self._u, keep
-        arguments = *self._now(), self._product, window, ragged, cell, x, first, h, y, last, *work
+        arguments = *now, self._product, window, ragged, cell, x, first, h, y, last, *work
         if self._sweep is None:
             self._sweep = self._compiled(parallel.forward, cell, arguments)
         self._sweep(*arguments)
