@@ -27,13 +27,16 @@ def store_vector(builder, pointer, value):
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = element_bytes(value.type)
 
 
-def prefetch(builder, pointer):
-    """Ask for the cache line at `pointer`, which may be any address, in the second-level cache."""
+FIRST_LEVEL, SECOND_LEVEL = 3, 2  # of the caches, in LLVM's words
+
+
+def prefetch(builder, pointer, level):
+    """Ask for the cache line at `pointer`, which may be any address, in a cache."""
     byte_pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    read, second_level, data = flag(0), flag(2), flag(1)
-    builder.call(function, [builder.bitcast(pointer, byte_pointer), read, second_level, data])
+    read, data = flag(0), flag(1)
+    builder.call(function, [builder.bitcast(pointer, byte_pointer), read, flag(level), data])
 
 
 @intrinsic

@@ -21,7 +21,7 @@ from numba.np.numpy_support import from_dtype
 
 from . import target
 from .compiling import CFunction
-from .memory import advance, load_vector, prefetch, store_vector
+from .memory import FIRST_LEVEL, SECOND_LEVEL, advance, load_vector, prefetch, store_vector
 from .simd import INT, SCALARS, Vec, fmuladd, int_constant, splat_value, vec_of
 
 ROWS = target.TILE.rows
@@ -30,6 +30,7 @@ LONG = 512  # rows of a right operand from which its blocks are taken one by one
 LINE = 64  # bytes of a cache line
 WORD = ir.IntType(32)  # of two bfloat16
 AHEAD_TILES = max(1, VECTORS * target.WIDTH * 4 // LINE)  # cache lines of a panel in one step over k
+STEPS_AHEAD = 8 * 16 // target.WIDTH  # of k, about 2 KB of a panel: what comes to the first-level cache before it is read
 FEWEST_ROWS_AHEAD = 3  # with fewer rows the loads are the limit, and a prefetch is one more
 
 
@@ -64,8 +65,9 @@ def tile_function(
     """Return the LLVM function ``out[rows, vectors] = init + sum over blocks, k of left * right``, once a module.
 
     Arguments: pointers out, init, left, right, ahead; then the steps in the order of Out, Out, Left, Right; then k and
-    blocks; with more than one panel, steps from one to the next of out, init, right. From `ahead` on, one cache line a step
-    over k is fetched for later into the second-level cache.
+    blocks; with more than one panel, steps from one to the next of out, init, right. What the right operand holds some steps
+    over k later is fetched into the first-level cache; from `ahead` on, a cache line a step is fetched into the second-level
+    one.
 
     paired : whether the right operand is pairs of bfloat16
     """
@@ -93,6 +95,9 @@ def tile_function(
     zero = int_constant(0)
     count = panels * rows * vectors
     a_offsets = [builder.mul(a_row, int_constant(row)) for row in range(rows)]
+    soon = builder.mul(b_k, int_constant(STEPS_AHEAD))
+    line = LINE * 8 // (32 if paired else kind.scalar.bitwidth)  # elements or words
+    lines = range(0, vectors * kind.lanes // (2 if paired else 1), line)
 
     def places(start, panel_step, row_step, vec_step):
         for panel, row, v in itertools.product(range(panels), range(rows), range(vectors)):
@@ -117,8 +122,11 @@ def tile_function(
         some = accumulators[panel * rows * vectors : (panel + 1) * rows * vectors]
         sums += _multiply_add(builder, kind, some, a_rows, a_at, builder.gep(b_at, [b_panel]) if panel else b_at, vectors)
     if rows >= FEWEST_ROWS_AHEAD:
-        prefetch(builder, ahead_at)
-    ahead_next = builder.gep(ahead_at, [int_constant(LINE // (kind.scalar.bitwidth // 8))])
+        prefetch(builder, ahead_at, SECOND_LEVEL)
+        b_soon = builder.gep(b_at, [soon])
+        for start in lines:
+            prefetch(builder, builder.gep(b_soon, [int_constant(start)]), FIRST_LEVEL)
+    ahead_next = builder.gep(ahead_at, [int_constant(line)])
     k_next, a_next, b_next = builder.add(k, int_constant(1)), builder.add(a_at, a_k), builder.gep(b_at, [b_k])
     builder.cbranch(builder.icmp_signed("<", k_next, k_end), loop, outer_end)
 
