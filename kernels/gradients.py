@@ -26,40 +26,27 @@ FEWEST_ROWS = 24  # of a chunk that there is only to deal tasks out evenly
 
 
 @jit
-def first_slot(rows):
-    """Return the first slot that has parameters; those that have none come first."""
-    slot = 0
-    while rows[0, slot] < 0 and rows[1, slot] < 0:
-        slot += 1
-    return slot
-
-
-@jit
 def most_chunks(rows):
     """Return into how many chunks the rows of dW' may fall; there are as many tasks in each as panels."""
     return max(-(-rows // CHUNK), rows // FEWEST_ROWS)
 
 
 @jit
-def chunk_count(rows, total, panels, columns, parts):
-    """Return into how many chunks the `total` rows of dW' fall for so many parts.
-
-    A part copies the rows of [x | 1 | h] of its chunks, and for each of its panels so many columns of dz: the count is one
-    for which that is little and parts are even. Where slots differ, in that one has weights of x or h alone, each part
-    takes whole chunks.
-    """
-    most, first, step = most_chunks(total), first_slot(rows), 1
-    for slot in range(first + 1, rows.shape[1]):
-        for product in range(2):
-            if (rows[product, slot] < 0) != (rows[product, first] < 0) and max(rows[0, slot], rows[1, slot]) >= 0:
-                step = parts
-    fewest = -(-total // CHUNK)
-    count = -(-fewest // step) * step
-    while count < parts and total * parts > count * (count + 1) * panels * columns:
-        count += step
+def chunk_count(rows, panels, parts):
+    """Return into how many chunks the rows of dW' fall: as few as can be dealt out evenly, for each reads all of dz."""
+    count, most = -(-rows // CHUNK), most_chunks(rows)
     while count < most and -(-panels * count // parts) * parts * 16 > panels * count * 17:
-        count += step
-    return min(count, most)
+        count += 1
+    return count
+
+
+@jit
+def first_slot(rows):
+    """Return the first slot that has parameters; those that have none come first."""
+    slot = 0
+    while rows[0, slot] < 0 and rows[1, slot] < 0:
+        slot += 1
+    return slot
 
 
 @jit
@@ -85,7 +72,7 @@ def gradient_tasks(
     """
     total = x.shape[2] + dW_hh.shape[1] + 1
     panels = sums.shape[0]
-    chunks = chunk_count(rows, total, panels, sums.shape[2], parts)
+    chunks = chunk_count(total, panels, parts)
     part = -(-start * parts // (panels * chunks))  # which begins at total * part // parts: another for each that has tasks
     task = start
     while task < stop:

@@ -239,11 +239,10 @@ def pack_cell(runtime, W_ih, W_hh, b, p, rows, orders, spread, x_panels, h_panel
 @entry
 def weight_gradients(runtime, window, ragged, rows, dz, x, y, h0, c, mask, sums, copies, dW_ih, dW_hh, db, add):
     """gradients.gradient_tasks over all tasks."""
-    panels, total, columns = sums.shape
-    tasks = panels * gradients.chunk_count(rows, total, panels, columns, runtime[PARTS])
+    total = sums.shape[0] * gradients.chunk_count(sums.shape[1], sums.shape[0], runtime[PARTS])
     now = _window(window)
     arguments = (runtime[PARTS], now, ragged, rows, dz, x, y, h0, c, mask, sums, copies, dW_ih, dW_hh, db, add)
-    _deal(gradients.gradient_tasks, runtime, 0, tasks, arguments)
+    _deal(gradients.gradient_tasks, runtime, 0, total, arguments)
 
 
 @entry
