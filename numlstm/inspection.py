@@ -57,12 +57,12 @@ class Trace(dict[str, dict[str, Array]]):
     ``trace["lstm"]["f"]`` is an array (N, T, H), by the name of the layer and of the gate or state; those of a bidirectional
     layer have the names ``"bidirectional/forward"`` and ``"bidirectional/backward"``.
 
-    y : the model's output, (N, ..)
+    y : the model's output, (N, ..); lengths : (N,) how many steps each sequence has, None where all have T
     """
 
-    def __init__(self, layers: Mapping[str, dict[str, Array]], y: Array) -> None:
+    def __init__(self, layers: Mapping[str, dict[str, Array]], y: Array, lengths: Array | None = None) -> None:
         super().__init__(layers)
-        self.y = y
+        self.y, self.lengths = y, lengths
 
     def __repr__(self) -> str:
         rows = [(name, ", ".join(arrays), arrays["h"].shape) for name, arrays in self.items()]
@@ -82,7 +82,7 @@ def trace(layers: Sequence[Layer], x: Array, dtype: np.dtype[Any], lengths: Arra
     }
     if not found:
         raise ValueError("the model has no recurrent layer: there are no gates to trace")
-    return Trace(found, y)
+    return Trace(found, y, lengths)
 
 
 def gradient_by_lag(layers: Sequence[Layer], x: Array, dtype: np.dtype[Any]) -> Array:

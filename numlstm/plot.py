@@ -151,6 +151,8 @@ def gates(
 ) -> "Figure":
     """Draw gates and states over time for one sequence: each as a map of units by steps, and the means of the gates.
 
+    A sequence that is shorter than others is drawn as far as it goes.
+
     Parameters
     ----------
     trace : Trace
@@ -183,12 +185,14 @@ def gates(
     count = min((len(arrays["h"]) for arrays in shown.values()), default=0)
     if not -count <= n < count:
         raise ValueError(f"n is {n}, but the trace has {count} sequences")
+    lengths = getattr(trace, "lengths", None)
+    steps = None if lengths is None else int(lengths[n])
     most = max(len(arrays) for arrays in shown.values())
     figure = _drawing.figure((1.5 + 5.5 * len(shown), 1.6 + 1.25 * (1 + most)))
     parts = figure.subfigures(1, len(shown), squeeze=False)[0]
     for part, (name, arrays) in zip(parts, shown.items(), strict=True):
         part.suptitle(name, x=0.02, ha="left", fontsize=11, fontweight="bold", color=TEXT)
-        _drawing.maps(part, {key: np.asarray(values[n]) for key, values in arrays.items()}, 1 + most)
+        _drawing.maps(part, {key: np.asarray(values[n])[:steps] for key, values in arrays.items()}, 1 + most)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=TEXT)
     return _drawing.finished(figure, path)

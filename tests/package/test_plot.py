@@ -8,7 +8,7 @@ pytest.importorskip("matplotlib", reason="pictures need matplotlib, an extra")
 
 from matplotlib.figure import Figure
 
-from numlstm import plot
+from numlstm import GRU, Bidirectional, Sequential, plot
 
 DAYS = [datetime(2015, 1, 1) + timedelta(days=i) for i in range(100)]
 
@@ -156,3 +156,13 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ModuleNotFoundError, match=r'^pictures need matplotlib: pip install "numlstm\[plot\]"$'):
         plot.forecast([1, 2], [2, 3])
+
+
+def test_gates_end_where_the_sequence_does(rng):
+    """Past its length a trace is 0, which would be drawn as gates that close."""
+    trace = Sequential([Bidirectional(GRU(3))]).trace(rng.standard_normal((2, 9, 2)), lengths=[9, 4])
+    for n, steps in enumerate([9, 4]):
+        for part in plot.gates(trace, n=n).subfigs:
+            curves = [line for ax in part.axes for line in ax.lines if len(line.get_xdata()) > 2]
+            assert {len(line.get_xdata()) for line in curves} == {steps}
+            assert {image.get_array().shape for ax in part.axes for image in ax.images} == {(3, steps)}
