@@ -326,17 +326,18 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def choice(name: str, value: Any, options: Iterable[str], **meant: str) -> str:
-    """Return a name that is one of the options. meant : of other names, the option that is meant."""
+def choice(name: str, value: Any, options: Iterable[str], *, none: bool = False, **meant: str) -> str:
+    """Return a name that is one of the options. meant : of other names, the option that is meant; none : None is one too."""
     options = list(options)
     if isinstance(value, str) and value in options:
         return value
     close = difflib.get_close_matches(value, options, 1) if isinstance(value, str) else []
     close = [meant[value]] if isinstance(value, str) and value in meant else close
     hint = f": did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}{hint}")
+    known = ", ".join(map(repr, [*options, None] if none else options))
+    raise ValueError(f"{name} must be one of {known}, not {value!r}{hint}")
 
 
 def optional_choice(name: str, value: Any, options: Iterable[str]) -> str | None:
     """Return None, or a name that is one of the options."""
-    return None if value is None else choice(name, value, options)
+    return None if value is None else choice(name, value, options, none=True)

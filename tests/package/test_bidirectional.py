@@ -274,7 +274,11 @@ def test_the_layer_given_is_left_as_it_is(rng):
             TypeError,
             "backward_layer must be an LSTM, GRU, SimpleRNN, SLSTM or RNN",
         ),
-        (lambda: Bidirectional(LSTM(3), "mean"), ValueError, "merge_mode must be one of 'concat', 'sum', 'mul', 'ave'"),
+        (
+            lambda: Bidirectional(LSTM(3), "mean"),
+            ValueError,
+            "must be one of 'concat', 'sum', 'mul', 'ave', None",
+        ),
         (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "both have go_backwards=True: leave it to Bidir"),
         (
             lambda: Bidirectional(LSTM(3), backward_layer=LSTM(3)),
