@@ -14,6 +14,7 @@ from .memory import advance, constant_row, copy, load, load_element, pointer, st
 from .options import mask_row
 from .ragged import end_of, row_of
 from .simd import constant, fma, lanes
+from .subnormal import put_back, take_for_zeros
 from .tile import VECTORS, Left, Out, Right, panel_product
 from .transpose import transpose_square
 
@@ -70,6 +71,7 @@ def gradient_tasks(
     A recurrent layer has U = H units; a dense one, and a recurrent layer's second product, is a slot of U outputs and no
     recurrence (H = K = 0).
     """
+    mode = take_for_zeros()
     total = x.shape[2] + dW_hh.shape[1] + 1
     panels = sums.shape[0]
     chunks = chunk_count(total, panels, parts)
@@ -91,6 +93,7 @@ def gradient_tasks(
             for p in range(panel, panel + together):
                 _write_gradients(sums, rows, dz, p, r0, r1, dW_ih, dW_hh, db, add)
         task += together
+    put_back(mode)
 
 
 @jit

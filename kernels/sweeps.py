@@ -17,6 +17,7 @@ from .norm import add_second, gradients_before_cell, gradients_of_products, of_s
 from .products import packed_product, padded_product
 from .ragged import end_of, row_of, rows_at, rows_of_part
 from .simd import lanes
+from .subnormal import put_back, take_for_zeros
 from .team import join, meet
 from .tile import ROWS, VECTORS, Left, Out, Right, panel_product, panel_products
 from .units import backward_units, first_backward_units, first_units, forward_units
@@ -247,6 +248,8 @@ def recompute_part(tile, window, ragged, cell, x, h0, y, c, z, p0, p1):
 def backward_part(tile, team, threads, window, ragged, cell, u, w, second, dy, dh, dc, c, z, dx, start, stop):
     """Run a part of one layer back through time: some rows, or as a member of a team some units of all rows.
 
+    Gradients that fade to subnormal numbers are taken for zeros.
+
     team, threads, window, start, stop : as in forward_part
     u : recurrent weights (G H, K), in sets of H columns, and w : input weights (G H, I), by layout.pack_columns, gates in
         the order of their slots
@@ -265,6 +268,7 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, second, dy, d
     start, stop = (0, z.shape[0]) if team.size > 0 else rows_of_part(ragged, start, stop)
     if start == stop:
         return
+    mode = take_for_zeros()
     (q0, q1), meets = _share(u.shape[0] // (1 + places(cell).seen), members, rank), places(cell).meets
     least = 1 if ragged.shape[1] == 0 else ROWS  # rows lie anywhere: tiles run along time alone
     block = block_steps(stop - start, z.shape[2] * z.shape[3], least)
@@ -294,6 +298,7 @@ def backward_part(tile, team, threads, window, ragged, cell, u, w, second, dy, d
             _input_gradient(tile, window, ragged, cell, w, dx, z, t0, t1, start, rows, p0, p1)
         t1 = t0
     _recurrent_products(tile, ragged, cell, cell.options, u, dh, dc, z, q0, q1, 0, start, rows)
+    put_back(mode)
 
 
 @jit
