@@ -14,6 +14,9 @@ import devices
 from numlstm.backend import cuda
 from numlstm.backend.cuda.availability import missing
 
+# The simulator with its threads in each order, and a GPU.
+EVERYWHERE = ("forward", "reverse", "random", pytest.param("gpu", marks=pytest.mark.gpu))
+
 
 @functools.cache
 def _device(kind):
@@ -27,10 +30,19 @@ def simulated():
     return _device(devices.Simulator)
 
 
-@pytest.fixture(params=["simulator", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.fixture
+def order(simulated, monkeypatch):
+    """Choose the order in which the simulator's threads go on, by its name."""
+    import simulator
+
+    return lambda name: monkeypatch.setattr(simulator, "ORDER", name)
+
+
+@pytest.fixture(params=EVERYWHERE)
 def device(request):
-    """The kernels in the simulator, and again on a GPU."""
-    if request.param == "simulator":
+    """The kernels in the simulator, in each order of the threads, and again on a GPU."""
+    if request.param != "gpu":
+        request.getfixturevalue("order")(request.param)
         return request.getfixturevalue("simulated")
     if missing():
         pytest.skip(f"no GPU: {missing()}")
@@ -53,10 +65,11 @@ def gpu(simulated, monkeypatch):
     return simulated.memory
 
 
-@pytest.fixture(params=["simulator", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.fixture(params=EVERYWHERE)
 def anywhere(request):
-    """Let models find the simulator as their GPU, or a GPU: its name."""
-    if request.param == "simulator":
+    """Let models find the simulator as their GPU, with its threads in each order, or a GPU, which is "gpu"."""
+    if request.param != "gpu":
+        request.getfixturevalue("order")(request.param)
         request.getfixturevalue("gpu")
     elif missing():
         pytest.skip(f"no GPU: {missing()}")

@@ -2,8 +2,9 @@
 
 ``python tests/cuda/machine_code.py`` prints what each takes on each architecture, and fails if one needs a stack or spills
 registers and ALLOWED does not say why, needs too much shared memory, or if a layer in float32 computes in double precision.
-Arguments choose the cells, "steps" in a user's kernel, or "others", the kernels outside of layers. It patches private names
-of numba-cuda: constraints.txt pins the version with them.
+Arguments choose the cells, "steps" in a user's kernel, or "others", the kernels outside of layers; with ``--all`` come all
+dtypes, precisions and options of every cell, which takes a quarter of an hour. It patches private names of numba-cuda:
+constraints.txt pins the version with them.
 """
 
 import contextlib
@@ -33,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `own_cells`
 
 from own_cells import OWN
 
-ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
+ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (10, 0))
+TENSOR_CORES = ARCHITECTURES[1:]  # that have what products in FORMATS are made of
 CELLS = {**specs.VARIANTS, "gru": specs.GRUSpec(), "rnn": specs.RNNSpec(), "slstm": specs.SLSTMSpec()}
 CELLS |= {name: OWN[name] for name in ("mgu", "own slstm")}
 CELLS |= {
@@ -42,12 +44,18 @@ CELLS |= {
     "gru normed": specs.GRUSpec(reset_after=False, layer_norm=True),
     "ltms normed": specs.CellSpec(gate_sets=2, layer_norm=True),
 }
-# All kernels of these, for all architectures; other cells differ from them in what holds a part of the cell.
-# After dtypes, precisions of a layer's products in float32: only what holds a product; or options, and what those change.
-BOTH, PARTLY = ("float32", "float64"), ("float32", "bfloat16")
-WHOLE = {"others": ("float32",), "peephole": (*BOTH, *FORMATS, "options"), "gru": (*BOTH, "options"), "rnn": ("float32",)}
-WHOLE["ltms"] = ("tf32",)  # of all that needs the most registers
-SWEPT = "forward_registers", "backward_registers"
+# What a layer may be asked for: a dtype, a precision of products in float32, or options in float32. In float32 all kernels
+# of every cell are compiled; of the rest what these cells take, from which others differ only in what holds a part of one.
+EXACT = "float32", "float64"
+ASKED = (*EXACT, *FORMATS, "options")
+FURTHER = {
+    "peephole": ASKED[1:],
+    "gru": ("float64", "options"),
+    "ltms": ("tf32",),  # of all that needs the most registers
+    "projected": ("float64", "options"),
+    "gru normed": ("float64", "options"),
+}
+SWEPT = "forward_registers", "backward_registers"  # in bfloat16 of every cell that has them
 IN_REGISTERS = {"bfloat16": 128, "tf32": 64}  # units, for which the kernels of that sweep are made
 OF_THE_CELL = (
     "forward_step",
@@ -58,8 +66,6 @@ OF_THE_CELL = (
     "second_backward_step",
     "peephole_sums",
 )
-# Of cells with two products, and normalised ones, all kernels, for one architecture.
-MORE = {"projected": (*BOTH, "options"), "gru normed": (*BOTH, "options")}
 OF_THE_PRECISION = ("input_product", "forward_step", "backward_step", "input_gradient", "weight_products")
 SOME = {
     **dict.fromkeys(FORMATS, OF_THE_PRECISION),
@@ -96,14 +102,22 @@ def pretend(capability):
             setattr(place, name, value)
 
 
-def build(kernel, arguments, capability):
-    """Return registers, bytes and instructions in double precision of a kernel for arguments of some types."""
-    with pretend(capability):
+def build(kernel, arguments, architectures):
+    """Return registers, bytes and instructions in double precision of a kernel for arguments of some types, by architecture.
+
+    What comes before the assembler is the same for all architectures, and done once.
+    """
+    with pretend(architectures[0]):
         compiled = dispatcher._Kernel(kernel.py_func, arguments, **kernel.targetoptions)
+    return [_assembled(compiled, architecture) for architecture in architectures]
+
+
+def _assembled(compiled, architecture):
+    with pretend(architecture):
         library = compiled._codelibrary
-        library.get_cubin()
-        log = library.get_linkerinfo(library._ensure_cc(None))
-        assembly = library.get_asm_str(library._ensure_cc(None))
+        code = library._ensure_cc(None)
+        library.get_cubin(code)
+        log, assembly = library.get_linkerinfo(code), library.get_asm_str(code)
     part = log[log.index(f"Compiling entry function '{compiled.entry_name}'") :].split("Compiling entry", 2)[1]
     patterns = {"registers": r"Used (\d+) reg", "stack": r"(\d+) bytes stack", "spills": r"(\d+) bytes spill st"}
     found = {name: int(re.search(pattern, part)[1]) for name, pattern in patterns.items()}
@@ -128,7 +142,7 @@ def options_type(dtype):
 def of_layers(name, asked):
     """Return the kernels of a cell and the types of their arguments, by name."""
     precision, with_options = asked if asked in FORMATS else None, asked == "options"
-    dtype = asked if asked in BOTH else "float32"
+    dtype = asked if asked in EXACT else "float32"
     number, kind = getattr(types, dtype), kind_of(CELLS[name].name).cell
 
     def arrays(*dimensions):
@@ -269,35 +283,41 @@ def kernels_of(name, dtype):
     return apart[name](dtype) if name in apart else of_layers(name, dtype)
 
 
-def everything(names):
-    """Yield (cell, "steps" or "others", dtype, kernel, architecture) of all that is compiled."""
+def everything(names, further):
+    """Yield (cell, "steps" or "others", what is asked for, kernel) of all that is compiled. further : as FURTHER, by name"""
     for name in names:
-        for dtype in WHOLE.get(name) or MORE.get(name) or (("float32",) if name == "steps" else PARTLY):
-            for kernel in kernels_of(name, dtype):
-                if name in WHOLE:
-                    yield from ((name, dtype, kernel, architecture) for architecture in ARCHITECTURES)
-                elif name == "steps" or name in MORE or kernel in (SWEPT if dtype in FORMATS else OF_THE_CELL):
-                    yield name, dtype, kernel, (9, 0)
+        for asked in ("float32", *further(name)):
+            yield from ((name, asked, kernel) for kernel in kernels_of(name, asked))
+        if name in CELLS and "bfloat16" not in further(name):
+            yield from ((name, "bfloat16", kernel) for kernel in kernels_of(name, "bfloat16") if kernel in SWEPT)
+
+
+def all_further(name):
+    """Return all that a name can be asked for beyond float32."""
+    return ASKED[1:] if name in CELLS else EXACT[1:]
 
 
 def resources(case):
-    """Return what `build` finds for one of `everything`."""
-    name, dtype, kernel, architecture = case
-    return build(*kernels_of(name, dtype)[kernel], architecture)
+    """Return (architecture, what `build` finds) for one of `everything`."""
+    name, asked, kernel = case
+    architectures = TENSOR_CORES if asked in FORMATS else ARCHITECTURES
+    return list(zip(architectures, build(*kernels_of(name, asked)[kernel], architectures), strict=True))
 
 
-def main(names):
-    failed, started, cases = 0, time.perf_counter(), list(everything(names or ["others", "steps", *CELLS]))
+def main(arguments):
+    failed, builds, started = 0, 0, time.perf_counter()
+    names = [name for name in arguments if name != "--all"] or ["others", "steps", *CELLS]
+    further = all_further if "--all" in arguments else lambda name: FURTHER.get(name, ())
+    cases = list(everything(names, further))
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        for (name, dtype, kernel, (major, minor)), found in zip(
-            cases, pool.imap(resources, cases, len(ARCHITECTURES)), strict=True
-        ):
-            bad = ((found["stack"] or found["spills"]) and kernel not in ALLOWED) or found["shared"] > SHARED
-            bad |= name != "others" and dtype != "float64" and found["double precision"]
-            failed += bool(bad)
-            figures = ", ".join(f"{value} {key}" for key, value in found.items())
-            print(f"{name:9} {dtype:8} {kernel:24} sm_{major}{minor:<2} {figures}{'  FAILED' if bad else ''}")
-    print(f"{len(cases)} kernels compiled in {time.perf_counter() - started:.0f} s, {failed} failed")
+        for (name, asked, kernel), found in zip(cases, pool.imap(resources, cases, 2), strict=True):
+            for (major, minor), figures in found:
+                bad = ((figures["stack"] or figures["spills"]) and kernel not in ALLOWED) or figures["shared"] > SHARED
+                bad |= name != "others" and asked != "float64" and figures["double precision"]
+                failed, builds = failed + bool(bad), builds + 1
+                text = ", ".join(f"{value} {key}" for key, value in figures.items())
+                print(f"{name:11} {asked:8} {kernel:25} sm_{major}{minor:<2} {text}{'  FAILED' if bad else ''}")
+    print(f"{len(cases)} kernels, {builds} builds in {time.perf_counter() - started:.0f} s, {failed} failed")
     return 1 if failed else 0
 
 

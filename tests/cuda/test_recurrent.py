@@ -49,12 +49,6 @@ TENSOR_CASES = [  # tiles of one warp, and of two side by side
 ALLOWED_EPS = 20  # in units of eps * (1 + the largest element): sums of up to a hundred products
 
 
-@pytest.fixture
-def order(monkeypatch):
-    simulator = pytest.importorskip("simulator")
-    return lambda name: monkeypatch.setattr(simulator, "ORDER", name)
-
-
 def assert_right(layer, results, allowed=None):
     """Compare with the textbook. allowed : the largest error in units of (1 + the largest element)"""
     allowed = allowed or ALLOWED_EPS * np.finfo(layer.dtype).eps
@@ -104,10 +98,15 @@ def test_weights_in_registers_are_near(rng, device, name):
     assert_right(layer, layer.run(device, SMALL_TENSOR, "registers", precision=precision), ROUNDED[precision])
 
 
-def test_weights_in_registers_over_several_blocks_and_fragments(rng, simulated, order):
+def test_weights_in_registers_over_several_blocks_and_fragments(rng, device):
     layer = Layer(rng, "peephole", (9, 2, 1, 17), np.float32)
-    order("random")
-    assert_right(layer, layer.run(simulated, SMALL_TENSOR, "registers", precision="bfloat16"), ROUNDED["bfloat16"])
+    assert_right(layer, layer.run(device, SMALL_TENSOR, "registers", precision="bfloat16"), ROUNDED["bfloat16"])
+
+
+def test_a_second_product_of_several_blocks(rng, device):
+    layer = Layer(rng, "projected", (2, 1, 1, 19), np.float32)
+    assert layer.second[0].size > 128  # which is a block of what adds up its gradients
+    assert_right(layer, layer.run(device, SMALL, "steps"))
 
 
 def test_the_order_of_threads_changes_no_bit_with_weights_in_registers(rng, simulated, order):
