@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import platform
 import sys
 from collections.abc import Iterator
 
@@ -83,8 +82,6 @@ def layer_may_harm() -> bool:
 
 
 _SPINS = "GOMP_SPINCOUNT"
-_PAUSES = platform.machine().lower() in {"x86_64", "amd64"}  # elsewhere a turn of the waiting loop takes a nanosecond or two
-_ABOUT_30_MICROSECONDS = "3000" if _PAUSES else "20000"
 _layer_loaded = False
 
 
@@ -99,7 +96,10 @@ def _short_spins() -> Iterator[None]:
     if _layer_loaded or {"OMP_WAIT_POLICY", _SPINS} & os.environ.keys():
         yield
     else:
-        os.environ[_SPINS] = _ABOUT_30_MICROSECONDS
+        import platform
+
+        # For some 30 microseconds: only on x86 does the waiting loop pause, elsewhere a turn takes a nanosecond or two.
+        os.environ[_SPINS] = "3000" if platform.machine().lower() in {"x86_64", "amd64"} else "20000"
         try:
             yield
         finally:

@@ -101,7 +101,8 @@ class Recurrent:
         zeros_of_h = self._zeros.reshape(-1)[: max(1, batch) * outputs].reshape(-1, outputs)
         self._no_states = (zeros_of_h, *(self._zeros,) * states), (self._none,) * (1 + states)
         width = outputs + (kind.seen - 1) * hidden
-        self._h = self._memory((2 * batch if batch > 1 or ragged or options or kind.seen > 1 else 0, width), dtype)
+        team = self._members > 1 and batch > 1  # whose members each read h of all rows: side by side, it is read faster
+        self._h = self._memory((2 * batch if team or ragged or options or kind.seen > 1 else 0, width), dtype)
         self._norm = self._norm_work(units, at_once) if kind.normalised else None
         self._cut(steps)
         if self._recompute:
@@ -227,8 +228,8 @@ class Recurrent:
         window, y = (self._windows_alone[k], self._y) if y is None else (self._windows[k], y)
         ragged, now = self._ragged[k], self._now()
         apart = ragged.size or self._kind.seen > 1 or (cell.options is not None and cell.options.mask.size)
-        dense = self._members > 1 and len(x) > 1  # h of all rows side by side, for each member reads them all
-        h = self._h if apart or dense else self._none
+        team = self._members > 1 and len(x) > 1 and len(self._h)
+        h = self._h if apart or team else self._none
         work = self._c, self._z, self._u, keep
         arguments = *now, self._product, window, ragged, cell, x, first, h, y, last, *work
         if self._sweep is None:
