@@ -218,7 +218,7 @@ def _forward(
     backend = _engine()
 
     if recompute is not None:
-        _validate.choice("recompute", recompute, RECOMPUTE)
+        _validate.optional_choice("recompute", recompute, RECOMPUTE)
         if not tape:
             raise ValueError("recompute is for the backward pass: without a tape nothing is kept, leave it at None")
     if isinstance(weights, PackedWeights):

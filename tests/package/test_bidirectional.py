@@ -277,7 +277,7 @@ def test_the_layer_given_is_left_as_it_is(rng):
         (
             lambda: Bidirectional(LSTM(3), "mean"),
             ValueError,
-            "must be one of 'concat', 'sum', 'mul', 'ave', None",
+            "merge_mode must be one of 'concat', 'sum', 'mul', 'ave', None",
         ),
         (lambda: Bidirectional(LSTM(3, go_backwards=True)), ValueError, "both have go_backwards=True: leave it to Bidir"),
         (

@@ -124,7 +124,7 @@ def test_recomputing_keeps_less(steps, share, recompute):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"recompute": "gate"}, "recompute must be one of 'gates', 'states', not 'gate': did you mean 'gates'?"),
+        ({"recompute": "gate"}, "recompute must be one of 'gates', 'states', None, not 'gate': did you mean 'gates'?"),
         ({"recompute": "gates", "tape": False}, "recompute is for the backward pass: without a tape nothing is kept"),
     ],
 )
