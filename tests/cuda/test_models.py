@@ -213,14 +213,21 @@ def test_training_goes_on_wherever_the_model_is(rng, anywhere, tmp_path):
     close(load(tmp_path / "checkpoint").predict(x), resumes.model.predict(x), 0.1)
 
 
-def test_a_step_brings_nothing_back_to_the_host(rng, gpu, monkeypatch):
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
+def test_samples_go_there_once_and_a_step_brings_nothing_back(rng, gpu, monkeypatch, lengths):
     x, y = data(rng)
     model = lstm().to("cuda")
+    sent, send = [], gpu.DeviceArray.copy_to_device
     copied, copy_back = [], gpu.DeviceArray.copy_to_host
+    monkeypatch.setattr(
+        gpu.DeviceArray, "copy_to_device", lambda self, a, stream=None: sent.append(a.shape) or send(self, a, stream)
+    )
     monkeypatch.setattr(gpu.DeviceArray, "copy_to_host", lambda self, stream=None: copied.append(self) or copy_back(self))
     trainer = Trainer(model, metrics=["mae"], clip_norm=1.0, truncate=2)
-    trainer.fit(x, y, batch_size=2, epochs=2, verbose=0)
-    assert [array.shape for array in copied] == [(2,), (2,)]  # the totals, once an epoch
+    trainer.fit(x, y, batch_size=2, epochs=3, verbose=0, lengths=lengths)
+    assert [array.shape for array in copied] == [(2,)] * 3  # the totals, once an epoch
+    assert [shape for shape in sent if len(shape) > 1] == [x.shape, y.shape]
+    assert {shape for shape in sent if len(shape) == 1} <= {(1,), (2,)}  # which rows, from where on, and lengths
 
 
 def test_samples_that_do_not_fit_go_there_batch_by_batch(rng, gpu, monkeypatch):
