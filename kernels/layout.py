@@ -37,6 +37,10 @@ def column_panels_shape(rows: int, columns: int, dtype) -> tuple[int, int, int]:
     return -(-columns // width), rows, width
 
 
+SMALLEST = 0x2000  # upper half of 1e-19, below which the upper of a pair does not go; see pair
+LARGEST = 0x7F7F  # upper half of 3.4e38, the last one before infinity
+
+
 def round_to_bfloat16(values):
     """Return float32 values rounded to bfloat16, to nearest even, as words whose upper half they are; a NaN stays one."""
     bits = values.view(np.uint32)
@@ -45,9 +49,31 @@ def round_to_bfloat16(values):
 
 
 def pair(panels):
-    """Return float32 panels (P, K, 4L) as pairs of bfloat16 (P, K, 2L), words that start at a cache line; see tile.py."""
-    vectors = round_to_bfloat16(panels).reshape(*panels.shape[:2], 2, 2, -1)
-    return (vectors[:, :, :, 0] >> 16 | vectors[:, :, :, 1]).reshape(*panels.shape[:2], -1)
+    """Return float32 panels (P, K, 4L) as pairs of bfloat16 (P, K, 2L), words that start at a cache line; see tile.py.
+
+    Of vectors 2v and 2v + 1 the first is rounded to bfloat16, the lower half of the words. The second is read with those
+    bits below its own 8 significant ones, and no mask: its upper half is the one with which the whole comes nearest, as near
+    as by rounding. Below 1e-19 it stays 1e-19 in magnitude, for a zero would become a subnormal number, which is slow; what
+    is infinite stays finite, for it would become NaN. Where both are zeros, as in padding, both stay.
+    """
+    vectors = panels.reshape(*panels.shape[:2], 2, 2, -1)
+    low, wanted = round_to_bfloat16(vectors[:, :, :, 0]) >> 16, np.ascontiguousarray(vectors[:, :, :, 1])
+    bits = wanted.view(np.uint32)
+    sign, below = bits & np.uint32(0x80000000), ((bits & np.uint32(0x7FFFFFFF)).astype(np.int64) - low) >> 16
+    uppers = (np.clip(upper, SMALLEST, LARGEST).astype(np.uint32) << 16 for upper in (below, below + 1))
+    smaller, greater = (sign | upper | low for upper in uppers)
+    # In float64, for the greater may lie in the next binade, where numbers lie twice as far from each other.
+    distances = (np.abs(word.view(np.float32).astype(np.float64) - wanted) for word in (smaller, greater))
+    words = np.where(np.less(*distances), smaller, greater)
+    words = np.where(np.isnan(wanted), bits & np.uint32(0xFFFF0000) | np.uint32(0x400000) | low, words)
+    return np.where((wanted == 0) & (low == 0), bits, words).reshape(*panels.shape[:2], -1)
+
+
+def unpair(words, panels):
+    """Write the float32 numbers that pairs of bfloat16 (P, K, 2L) stand for to panels (P, K, 4L)."""
+    vectors = panels.view(np.uint32).reshape(*panels.shape[:2], 2, 2, -1)
+    vectors[:, :, :, 1] = words.reshape(*panels.shape[:2], 2, -1)
+    vectors[:, :, :, 0] = vectors[:, :, :, 1] << 16
 
 
 @jit

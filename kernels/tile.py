@@ -4,9 +4,10 @@ Every product of numlstm runs through it: gates = x W + h U, dh = dgates U, dx =
 Each output element is one chain of fused multiply-adds over k in order, so that its bits depend neither on the
 tile it falls into nor on the thread count.
 
-The right operand is of the result's dtype, or float32 cut to bfloat16, two to a word: of vectors 2v and 2v + 1 element l of
-the one lies in the low half of word l of vector v, that of the other in the high half (layout.pair). One shift and one mask
-make two vectors of a load; a widening load would make one.
+The right operand is of the result's dtype, or pairs of bfloat16, two to a word: of vectors 2v and 2v + 1 element l of the
+one lies in the low half of word l of vector v; that of the other is the whole word, whose upper half was chosen for what
+lies below it (layout.pair). So one shift makes two vectors of a load; with a mask for the other a step of 128 units took a
+third longer, and a widening load would make one.
 """
 
 import itertools
@@ -171,10 +172,8 @@ def right_vector(builder, start, v, kind):
         return load_vector(builder, builder.gep(start, [int_constant(v * kind.lanes)]), kind.ir_type)
     word_type = ir.VectorType(WORD, kind.lanes)
     words = load_vector(builder, builder.gep(start, [int_constant(v // 2 * kind.lanes)]), word_type)
-    if v % 2 == 0:
+    if v % 2 == 0:  # the other is the word as it is
         words = builder.shl(words, ir.Constant(word_type, [16] * kind.lanes))
-    else:
-        words = builder.and_(words, ir.Constant(word_type, [0xFFFF0000] * kind.lanes))
     return builder.bitcast(words, kind.ir_type)
 
 

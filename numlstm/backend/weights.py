@@ -175,7 +175,7 @@ class Weights:
     def round(self) -> None:
         """Round both matrices of the cell to bfloat16, for inference; the recurrent one is then held as pairs."""
         x = self._memory(self.cell.x.shape)
-        x.view(np.uint32)[...] = layout.round_to_bfloat16(self.cell.x)
+        layout.unpair(layout.pair(self.cell.x), x)
         self.cell = self.cell._replace(x=x, h=_paired(self.cell.h, self._memory))
 
     def for_steps(self) -> cells.Cell:

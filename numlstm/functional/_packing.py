@@ -58,10 +58,12 @@ def pack(
         All float32 or all float64, gate blocks in the order i, f, g, o. Packed weights are returned as they are.
     cell : as for `rnn`
     compute_dtype : None or "bfloat16"
-        "bfloat16", for float32 and the plain LSTM: W_ih and W_hh are rounded to bfloat16, to nearest, ties to even. An
-        element changes by up to 1/256 of itself (by up to 5e-41, if that is more); beyond bfloat16's range it becomes
-        infinite, and NaN stays NaN. Nothing else is rounded: b, x, h, c and all sums are float32, so the result is bit for
-        bit that of float32 with weights rounded before. A pre-activation moves by up to
+        "bfloat16", for float32 and the plain LSTM: the weights in W_ih and W_hh of i and g are rounded to bfloat16, to
+        nearest, ties to even. Those of f and o take 16 bits too, and are read with the bits of i's and g's behind them,
+        which saves the time to mask them: their upper halves are those with which the whole comes nearest. So each
+        weight changes by up to 1/256 of itself (by up to 1.1e-19, if that is more); beyond 3.38e38 it becomes infinite
+        or bfloat16's largest, and NaN stays NaN. Nothing else is rounded: b, x, h, c and all sums are float32, so the
+        result is bit for bit that of float32 with those weights. A pre-activation moves by up to
         ``(sum |W_ih x| + sum |W_hh h|) / 256``; with weights as PyTorch draws them outputs moved by 0.0005 to 0.004 at most
         (100 to 1000 steps, H = 8 to 512). It halves what is read from memory at each step, by which one sequence of many
         units is limited, and brings nothing for a batch.

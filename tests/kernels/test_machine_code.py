@@ -85,9 +85,7 @@ def test_innermost_loop_is_multiply_adds_in_registers(cpu, scalar, paired):
                 on_stack = [line for line in loop.splitlines() if re.search(STACK[family], line)]
                 if vectors < shape.vectors:  # narrow tiles, for tails: a row pointer may be reloaded, an accumulator not
                     on_stack = [line for line in on_stack if re.search(VECTOR[family], line)]
-                if (
-                    paired and cpu == "AVX2" and rows == 3
-                ):  # the mask that unpacks is one register too many; pairs are for few rows
+                if paired and cpu == "AVX2" and rows == 3:  # what unpacks is one register too many; pairs are for few rows
                     on_stack = []
                 assert not on_stack, (rows, vectors, on_stack)
             assert not re.search(CALL[family], assembly), (rows, vectors)

@@ -44,17 +44,70 @@ def test_nan_infinity_and_zeros_stay():
     assert np.isnan(_round(quiet_and_signalling.view(np.float32))).all()
 
 
+def _above(lower, values):
+    """Return the numbers nearest to `values` of those whose bits end as those of bfloat16 `lower` begin."""
+    ends, uppers = np.asarray(lower, np.float32).view(np.uint32) >> 16, np.abs(values).view(np.uint32) >> 16
+    near = [np.clip(uppers.astype(np.int64) + step, 0x2000, 0x7F7F).astype(np.uint32) << 16 | ends for step in (1, 0, -1)]
+    numbers = np.copysign(np.stack(near).view(np.float32), values)
+    nearest = np.abs(numbers.astype(np.float64) - values).argmin(0, keepdims=True)
+    return np.take_along_axis(numbers, nearest, 0)[0]
+
+
+def _as_computed(weights):
+    """Return weights (4H, K) as they are computed with: i and g rounded, f and o as near as the bits of i and g let them."""
+    i, f, g, o = np.split(weights, 4)
+    i, g = _rounded(i).astype(np.float32), _rounded(g).astype(np.float32)
+    return np.concatenate([i, _above(i, f), g, _above(g, o)])
+
+
+def _pair(first, second):
+    """Return what two rows of numbers become as a pair."""
+    panels = np.zeros((1, 1, 2, 2, first.size), np.float32)
+    panels[0, 0, 0] = first, second
+    words, back = layout.pair(panels.reshape(1, 1, -1)), np.empty((1, 1, 4 * first.size), np.float32)
+    layout.unpair(words, back)
+    assert_same_bits(layout.pair(back), words)  # for `step`, which pairs what was paired
+    return back.reshape(2, 2, -1)[0]
+
+
+def test_both_of_a_pair_change_by_no_more_than_a_256th(rng):
+    """Over all magnitudes; the second one near the ends of binades too, where its neighbours lie unevenly."""
+    first, second = rng.integers(0, 2**32, (2, 300_000), np.uint32)
+    second[::3] = second[::3] & 0xFF800000 | rng.choice([0, 1, 0x7FFF, 0x8000, 0x7FFFFF, 0x7F8000], second[::3].size)
+    first, second = first.view(np.float32), second.view(np.float32)
+    usable = (np.abs(first) < 3.39e38) & (np.abs(second) < 3.38e38)  # not NaN, nor beyond bfloat16's range
+    first, second = first[usable], second[usable]
+    got_first, got_second = _pair(first, second)
+    assert_same_bits(got_first, _round(first))
+    assert_same_bits(got_second, _above(got_first, second))
+    moved, most = np.abs(got_second.astype(np.float64) - second), np.abs(second.astype(np.float64)) / 256
+    assert (moved <= np.maximum(most * (1 + 2**-22), 1.1e-19)).all()
+    assert (np.abs(got_second) > 1e-19).all()  # no subnormal ones
+
+
+def test_what_the_second_of_a_pair_does_with_special_values():
+    first = np.array([0.1, -0.0, 0.0, -0.0, 0.1, 0.1, 0.0, np.nan, np.inf], np.float32)
+    second = np.array([0.0, 0.0, 0.0, -0.0, np.inf, -np.inf, np.nan, 0.1, 0.1], np.float32)
+    _, got = _pair(first, second)
+    assert ((got[:2] > 1e-19) & (got[:2] < 1.1e-19)).all()
+    assert_same_bits(got[2:3], np.zeros(1, np.float32))
+    assert -1.1e-19 < got[3] < -1e-19
+    assert np.isfinite(got[4:6]).all() and got[4] > 3.38e38 and got[5] < -3.38e38
+    assert np.isnan(got[6]) and np.abs(got[7:] - 0.1).max() < 0.1 / 256
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_it_is_float32_with_rounded_weights(make_layer, sizes, threads):
-    """Bit for bit, at any thread count, and so within float32's error of the textbook with rounded weights."""
+    """Bit for bit, at any thread count, and so within float32's error of the textbook with those weights."""
     layer = make_layer(*sizes)
-    layer.W_hh[0, 0], layer.W_hh[1, 0] = 0, -0.0
+    hidden = sizes[3]
+    layer.W_hh[0, 0], layer.W_hh[1, 0], layer.W_hh[hidden, 1], layer.W_hh[hidden + 1, 1] = 0, -0.0, 0, -0.0
     numlstm.set_num_threads(threads)
     packed = functional.pack(layer.weights, compute_dtype="bfloat16")
     got = functional.lstm(layer.x, packed, layer.h0, layer.c0, tape=False)
     at_once = functional.lstm(layer.x, layer.weights, layer.h0, layer.c0, tape=False, compute_dtype="bfloat16")
-    layer.W_ih, layer.W_hh = _rounded(layer.W_ih).astype(np.float32), _rounded(layer.W_hh).astype(np.float32)
+    layer.W_ih, layer.W_hh = _as_computed(layer.W_ih), _as_computed(layer.W_hh)
     numlstm.set_num_threads(1)
     assert_same_bits(tuple(got), tuple(layer.run(tape=False)))
     assert_same_bits(tuple(got), tuple(at_once))
